@@ -1,0 +1,288 @@
+//! Reads, cleared writes and barriers.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use holstein_storage::Storage;
+use holstein_units::{Geometry, HostOffset, HostRange};
+
+use crate::{GuardError, Intent, RegionMask, RegionSet};
+
+/// The image file of an open image.
+///
+/// # Concurrency
+/// Reads and payload writes take no lock and share no written cache line but the note that
+/// something is not yet durable, which is written once between two barriers.
+pub struct ImageFile {
+    storage: Arc<dyn Storage>,
+    geometry: Geometry,
+    regions: RegionSet,
+    checked: RegionMask,
+    poison: OnceLock<Arc<std::io::Error>>,
+    unflushed: AtomicBool,
+}
+
+impl std::fmt::Debug for ImageFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ImageFile").field("geometry", &self.geometry).finish_non_exhaustive()
+    }
+}
+
+/// A write that was found to hit nothing it must not hit.
+#[derive(Debug)]
+#[must_use = "a cleared write does nothing until it is written"]
+pub struct ClearedWrite<'a> {
+    file: &'a ImageFile,
+    range: HostRange,
+}
+
+impl ImageFile {
+    /// Opens the door to `storage`; writes are tested against the kinds in `checked`.
+    #[must_use]
+    pub fn new(storage: Arc<dyn Storage>, geometry: Geometry, checked: RegionMask) -> Self {
+        Self {
+            storage,
+            geometry,
+            regions: RegionSet::new(),
+            checked,
+            poison: OnceLock::new(),
+            unflushed: AtomicBool::new(false),
+        }
+    }
+
+    /// The storage below. Writing to it directly breaks every promise made here.
+    #[must_use]
+    pub fn storage(&self) -> &Arc<dyn Storage> {
+        &self.storage
+    }
+
+    /// How the image divides addresses.
+    #[must_use]
+    pub fn geometry(&self) -> Geometry {
+        self.geometry
+    }
+
+    /// Where metadata lies.
+    #[must_use]
+    pub fn regions(&self) -> &RegionSet {
+        &self.regions
+    }
+
+    /// Reads metadata: all of it must be there.
+    ///
+    /// # Errors
+    /// [`GuardError::ShortTable`] if the file ends within the range; [`GuardError::Read`].
+    pub fn read(&self, at: HostOffset, into: &mut [u8]) -> Result<(), GuardError> {
+        let len = into.len() as u64;
+        let got = self
+            .storage
+            .read_at(at, into)
+            .map_err(|e| GuardError::Read { at, len, source: Arc::new(e) })? as u64;
+        if got < len {
+            return Err(GuardError::ShortTable { at, len, got });
+        }
+        Ok(())
+    }
+
+    /// Reads payload into one buffer; what lies past the end of the file reads as zeros.
+    ///
+    /// # Errors
+    /// [`GuardError::Read`].
+    #[inline]
+    pub fn read_payload(&self, at: HostOffset, into: &mut [u8]) -> Result<(), GuardError> {
+        let got = self.storage.read_at(at, into).map_err(|e| GuardError::Read {
+            at,
+            len: into.len() as u64,
+            source: Arc::new(e),
+        })?;
+        if got < into.len() {
+            into[got..].fill(0);
+        }
+        Ok(())
+    }
+
+    /// Reads payload into several buffers; what lies past the end of the file reads as zeros.
+    ///
+    /// # Errors
+    /// [`GuardError::Read`].
+    pub fn read_payload_vectored(
+        &self,
+        at: HostOffset,
+        into: &mut [IoSliceMut<'_>],
+    ) -> Result<(), GuardError> {
+        let len: usize = into.iter().map(|b| b.len()).sum();
+        let mut got = self.storage.read_vectored_at(at, into).map_err(|e| GuardError::Read {
+            at,
+            len: len as u64,
+            source: Arc::new(e),
+        })?;
+        if got < len {
+            for buffer in into {
+                let have = got.min(buffer.len());
+                buffer[have..].fill(0);
+                got -= have;
+            }
+        }
+        Ok(())
+    }
+
+    /// Tests a write before it is made.
+    ///
+    /// # Errors
+    /// [`GuardError::Overlap`] if the range touches metadata that the intent does not name;
+    /// [`GuardError::Poisoned`] after a failed barrier.
+    #[inline]
+    pub fn clear(&self, intent: Intent, range: HostRange) -> Result<ClearedWrite<'_>, GuardError> {
+        if let Some(source) = self.poison.get() {
+            return Err(GuardError::Poisoned { source: Arc::clone(source) });
+        }
+        let first = self.geometry.host_cluster(range.start);
+        let count = self.geometry.clusters_for(self.geometry.in_host_cluster(range.start) + range.len);
+        let hit = self
+            .regions
+            .lookup(first, count)
+            .intersection(self.checked)
+            .without(intent.allowed());
+        if let Some(hit) = hit.first() {
+            return Err(GuardError::Overlap { intent: intent.name(), range, hit });
+        }
+        Ok(ClearedWrite { file: self, range })
+    }
+
+    /// Clears and writes one buffer.
+    ///
+    /// # Errors
+    /// As for [`Self::clear`] and [`ClearedWrite::write`].
+    pub fn write(&self, intent: Intent, at: HostOffset, from: &[u8]) -> Result<(), GuardError> {
+        let range = HostRange { start: at, len: from.len() as u64 };
+        self.clear(intent, range)?.write(from)
+    }
+
+    /// Notes that something was written since the last barrier.
+    #[inline]
+    fn touch(&self) {
+        if !self.unflushed.load(Ordering::SeqCst) {
+            self.unflushed.store(true, Ordering::SeqCst);
+        }
+    }
+
+    /// Whether a write was made since the last barrier.
+    #[must_use]
+    pub fn has_unflushed(&self) -> bool {
+        self.unflushed.load(Ordering::SeqCst)
+    }
+
+    /// Makes all writes that returned before this call durable.
+    ///
+    /// # Errors
+    /// [`GuardError::Barrier`], after which the file is poisoned; [`GuardError::Poisoned`].
+    pub fn barrier(&self) -> Result<(), GuardError> {
+        if let Some(source) = self.poison.get() {
+            return Err(GuardError::Poisoned { source: Arc::clone(source) });
+        }
+        // Cleared first: a write that comes during the flush is left for the next one.
+        self.unflushed.store(false, Ordering::SeqCst);
+        match self.storage.flush() {
+            Ok(()) => Ok(()),
+            Err(e) => {
+                let source = Arc::clone(self.poison.get_or_init(|| Arc::new(e)));
+                self.unflushed.store(true, Ordering::SeqCst);
+                Err(GuardError::Barrier { source })
+            }
+        }
+    }
+
+    /// Why the file takes no writes any more, if a barrier failed.
+    #[must_use]
+    pub fn poisoned(&self) -> Option<&Arc<std::io::Error>> {
+        self.poison.get()
+    }
+
+    /// Tells the host that the content of the range does not matter. Failure is ignored: a discard
+    /// is advice.
+    pub fn discard(&self, range: HostRange) {
+        if let Ok(cleared) = self.clear(Intent::Payload, range) {
+            let _ = cleared.file.storage.discard(cleared.range);
+            self.touch();
+        }
+    }
+
+    /// The length of the file in bytes.
+    ///
+    /// # Errors
+    /// [`GuardError::Length`].
+    pub fn len(&self) -> Result<u64, GuardError> {
+        self.storage.len().map_err(|e| GuardError::Length { source: Arc::new(e) })
+    }
+
+    /// Whether the file is empty.
+    ///
+    /// # Errors
+    /// [`GuardError::Length`].
+    pub fn is_empty(&self) -> Result<bool, GuardError> {
+        Ok(self.len()? == 0)
+    }
+
+    /// Cuts the file or grows it with zeros.
+    ///
+    /// # Errors
+    /// [`GuardError::Length`]; [`GuardError::Poisoned`].
+    pub fn set_len(&self, len: u64) -> Result<(), GuardError> {
+        if let Some(source) = self.poison.get() {
+            return Err(GuardError::Poisoned { source: Arc::clone(source) });
+        }
+        self.touch();
+        self.storage.set_len(len).map_err(|e| GuardError::Length { source: Arc::new(e) })
+    }
+}
+
+impl ClearedWrite<'_> {
+    fn failed(&self, e: std::io::Error) -> GuardError {
+        GuardError::Write { at: self.range.start, len: self.range.len, source: Arc::new(e) }
+    }
+
+    /// Writes one buffer, whose length is that of the cleared range.
+    ///
+    /// # Errors
+    /// [`GuardError::Write`]; how much was written is then unknown.
+    #[inline]
+    pub fn write(self, from: &[u8]) -> Result<(), GuardError> {
+        assert_eq!(from.len() as u64, self.range.len, "a cleared write has the length it asked for");
+        let result = self.file.storage.write_at(self.range.start, from);
+        self.file.touch();
+        result.map_err(|e| self.failed(e))
+    }
+
+    /// Writes several buffers, whose lengths add up to that of the cleared range.
+    ///
+    /// # Errors
+    /// [`GuardError::Write`]; how much was written is then unknown.
+    pub fn write_vectored(self, from: &[IoSlice<'_>]) -> Result<(), GuardError> {
+        let len: u64 = from.iter().map(|b| b.len() as u64).sum();
+        assert_eq!(len, self.range.len, "a cleared write has the length it asked for");
+        let result = self.file.storage.write_vectored_at(self.range.start, from);
+        self.file.touch();
+        result.map_err(|e| self.failed(e))
+    }
+
+    /// Makes the range read as zeros.
+    ///
+    /// # Errors
+    /// [`GuardError::Write`].
+    pub fn write_zeroes(self) -> Result<(), GuardError> {
+        let result = self.file.storage.write_zeroes(self.range);
+        self.file.touch();
+        result.map_err(|e| self.failed(e))
+    }
+
+    /// Reserves host space for the range; its content stays.
+    ///
+    /// # Errors
+    /// [`GuardError::Write`].
+    pub fn allocate(self) -> Result<(), GuardError> {
+        let result = self.file.storage.allocate(self.range);
+        self.file.touch();
+        result.map_err(|e| self.failed(e))
+    }
+}

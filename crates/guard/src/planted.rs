@@ -1,0 +1,72 @@
+//! Bugs that the crash tests plant to prove that they would be found.
+//!
+//! Without the feature `planted-bugs` every question is answered `false` at compile time. With it a
+//! test names one bug for its own thread; other threads are not touched.
+
+/// A promise that can be broken on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bug {
+    /// The barrier between payload with counts and the tables is left out.
+    FirstBarrierMissing,
+    /// The barrier at the end of a run is left out.
+    LastBarrierMissing,
+    /// Clusters are reused at once instead of waiting in quarantine.
+    QuarantineSkipped,
+    /// L2 tables are written before the refcounts.
+    L2BeforeRefcount,
+    /// An L1 entry is written before the L2 table that it names.
+    L1BeforeL2,
+    /// The part of a cluster before the written range is not copied.
+    HeadNotCopied,
+    /// The header announces a larger disk before the larger L1 table is there.
+    SizeBeforeTable,
+    /// A refcount table entry is written before the block that it names.
+    BlockEntryBeforeBlock,
+}
+
+impl Bug {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::FirstBarrierMissing,
+        Self::LastBarrierMissing,
+        Self::QuarantineSkipped,
+        Self::L2BeforeRefcount,
+        Self::L1BeforeL2,
+        Self::HeadNotCopied,
+        Self::SizeBeforeTable,
+        Self::BlockEntryBeforeBlock,
+    ];
+}
+
+#[cfg(feature = "planted-bugs")]
+mod switch {
+    use std::cell::Cell;
+
+    use super::Bug;
+
+    thread_local! {
+        static PLANTED: Cell<Option<Bug>> = const { Cell::new(None) };
+    }
+
+    /// Plants `bug` for this thread until the next call.
+    pub fn plant(bug: Option<Bug>) {
+        PLANTED.set(bug);
+    }
+
+    /// Whether `bug` is planted on this thread.
+    #[must_use]
+    pub fn is_planted(bug: Bug) -> bool {
+        PLANTED.get() == Some(bug)
+    }
+}
+
+#[cfg(feature = "planted-bugs")]
+pub use switch::{is_planted, plant};
+
+/// Whether `bug` is planted: never, in a build without the test-only feature.
+#[cfg(not(feature = "planted-bugs"))]
+#[inline(always)]
+#[must_use]
+pub const fn is_planted(_bug: Bug) -> bool {
+    false
+}
