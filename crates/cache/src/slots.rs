@@ -1,0 +1,153 @@
+//! A set of slots that readers look through without a lock.
+//!
+//! Each slot is guarded by a version number: odd while the slot changes hands. A reader notes the
+//! version, reads, and believes what it read only if the version is still the same. All shared
+//! words are atomics, so a reader that lost the race has read stale numbers and nothing worse.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicU8, Ordering, fence};
+use std::sync::{Mutex, MutexGuard, OnceLock};
+
+/// Slots of a set; a table can be in any slot of its set.
+pub(crate) const WAYS: usize = 16;
+
+/// The words of one table.
+pub(crate) type Table = Box<[AtomicU64]>;
+
+/// What the owner of the set's lock knows of a slot.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct SlotState {
+    /// Words `dirty.0..dirty.1` differ from the file; empty if the first is not below the second.
+    pub(crate) dirty: (u32, u32),
+    /// A run is writing a copy of it.
+    pub(crate) writing: bool,
+    /// Plans that will store into it.
+    pub(crate) holds: u32,
+}
+
+impl SlotState {
+    pub(crate) fn is_dirty(&self) -> bool {
+        self.dirty.0 < self.dirty.1
+    }
+
+    fn is_free(&self) -> bool {
+        !self.is_dirty() && !self.writing && self.holds == 0
+    }
+}
+
+/// One set.
+#[derive(Debug)]
+pub(crate) struct Set {
+    tags: [AtomicU64; WAYS],
+    versions: [AtomicU64; WAYS],
+    touched: [AtomicBool; WAYS],
+    notes: [AtomicU8; WAYS],
+    words: [OnceLock<Table>; WAYS],
+    state: Mutex<SetState>,
+}
+
+/// The locked part of a set.
+#[derive(Debug, Default)]
+pub(crate) struct SetState {
+    pub(crate) slots: [SlotState; WAYS],
+    hand: usize,
+}
+
+impl Set {
+    pub(crate) fn new() -> Self {
+        Self {
+            tags: Default::default(),
+            versions: Default::default(),
+            touched: Default::default(),
+            notes: Default::default(),
+            words: Default::default(),
+            state: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, SetState> {
+        self.state.lock().expect("no holder of a set's lock panics")
+    }
+
+    /// The slot that holds `tag`, if one does. Exact under the lock, a hint without it.
+    pub(crate) fn find(&self, tag: u64) -> Option<usize> {
+        self.tags.iter().position(|t| t.load(Ordering::Acquire) == tag)
+    }
+
+    pub(crate) fn tag(&self, way: usize) -> u64 {
+        self.tags[way].load(Ordering::Acquire)
+    }
+
+    /// The words of a slot that was filled before.
+    pub(crate) fn words(&self, way: usize) -> &[AtomicU64] {
+        self.words[way].get().map_or(&[], |w| w)
+    }
+
+    /// A byte that the owner of the tables keeps beside the table; 0 when it is installed.
+    pub(crate) fn note(&self, way: usize) -> &AtomicU8 {
+        &self.notes[way]
+    }
+
+    /// Runs `f` on the words of `tag`; `None` if the table is not here. `f` may run more than once
+    /// and must not act on what it read before this returns.
+    #[inline]
+    pub(crate) fn read<R>(&self, tag: u64, f: impl Fn(&[AtomicU64], &AtomicU8) -> R) -> Option<R> {
+        loop {
+            let way = self.find(tag)?;
+            let before = self.versions[way].load(Ordering::Acquire);
+            if before % 2 == 0 && self.tags[way].load(Ordering::Acquire) == tag {
+                let result = f(self.words(way), &self.notes[way]);
+                fence(Ordering::Acquire);
+                if self.versions[way].load(Ordering::Relaxed) == before {
+                    if !self.touched[way].load(Ordering::Relaxed) {
+                        self.touched[way].store(true, Ordering::Relaxed);
+                    }
+                    return Some(result);
+                }
+            }
+            std::hint::spin_loop();
+        }
+    }
+
+    /// A slot among the first `ways` that can be given away; `None` if all are in use.
+    pub(crate) fn victim(&self, state: &mut SetState, ways: usize) -> Option<usize> {
+        if let Some(way) = (0..ways).find(|&way| self.tag(way) == 0) {
+            return Some(way);
+        }
+        for _ in 0..2 * ways {
+            let way = state.hand;
+            state.hand = (state.hand + 1) % ways;
+            if state.slots[way].is_free() && !self.touched[way].swap(false, Ordering::Relaxed) {
+                return Some(way);
+            }
+        }
+        (0..ways).find(|&way| state.slots[way].is_free())
+    }
+
+    /// Replaces the content of a slot. The caller holds the lock.
+    pub(crate) fn fill(&self, way: usize, tag: u64, count: usize, word: impl Fn(usize) -> u64) {
+        let words = self.words[way].get_or_init(|| (0..count).map(|_| AtomicU64::new(0)).collect());
+        self.change(way, || {
+            self.tags[way].store(tag, Ordering::Release);
+            self.notes[way].store(0, Ordering::Release);
+            for (i, w) in words.iter().enumerate() {
+                w.store(word(i), Ordering::Relaxed);
+            }
+        });
+        self.touched[way].store(true, Ordering::Relaxed);
+    }
+
+    /// Forgets the content of a slot. The caller holds the lock.
+    pub(crate) fn empty(&self, way: usize) {
+        self.change(way, || self.tags[way].store(0, Ordering::Release));
+    }
+
+    /// Makes readers of the slot try again if they were there while `f` ran. The caller holds the
+    /// lock.
+    pub(crate) fn change(&self, way: usize, f: impl FnOnce()) {
+        let version = self.versions[way].load(Ordering::Relaxed);
+        self.versions[way].store(version + 1, Ordering::Relaxed);
+        fence(Ordering::Release);
+        f();
+        self.versions[way].store(version + 2, Ordering::Release);
+    }
+}
