@@ -1,0 +1,81 @@
+//! One disk as the commands see it, whatever its format.
+//!
+//! Commands and `qemu-io` work on a [`Disk`]: a length, positioned reads and writes in bytes, and
+//! the state of ranges. Formats and filters implement it; [`crate::node`] builds one from a name or
+//! from an option tree.
+//!
+//! # Invariants
+//! Every method takes `&self` and may be called from several threads. Requests past the end of the
+//! disk fail, they never grow it.
+
+mod error;
+mod info;
+mod status;
+
+use std::io::{IoSlice, IoSliceMut};
+
+pub(crate) use error::DiskError;
+pub(crate) use info::DiskInfo;
+pub(crate) use status::{Preallocation, Status};
+
+/// What methods of a disk return.
+pub(crate) type Result<T> = std::result::Result<T, DiskError>;
+
+/// A disk that is open.
+pub(crate) trait Disk: Send + Sync {
+    /// The length in bytes, as guests see it.
+    fn len(&self) -> u64;
+
+    /// Fills `into` from byte `at`.
+    fn read_at(&self, at: u64, into: &mut [u8]) -> Result<()>;
+
+    /// Fills the buffers in order from byte `at`.
+    fn read_vectored(&self, at: u64, into: &mut [IoSliceMut<'_>]) -> Result<()> {
+        let mut at = at;
+        for buffer in into {
+            self.read_at(at, buffer)?;
+            at = at.saturating_add(buffer.len() as u64);
+        }
+        Ok(())
+    }
+
+    /// Writes `from` at byte `at`; with `fua` it is durable on return.
+    fn write_at(&self, at: u64, from: &[u8], fua: bool) -> Result<()>;
+
+    /// Writes the buffers in order from byte `at`; with `fua` they are durable on return.
+    fn write_vectored(&self, at: u64, from: &[IoSlice<'_>], fua: bool) -> Result<()> {
+        let mut position = at;
+        for buffer in from {
+            self.write_at(position, buffer, false)?;
+            position = position.saturating_add(buffer.len() as u64);
+        }
+        if fua { self.flush() } else { Ok(()) }
+    }
+
+    /// Makes `len` bytes from `at` read as zeros; with `unmap` their space may be given back.
+    fn write_zeroes(&self, at: u64, len: u64, unmap: bool, fua: bool) -> Result<()>;
+
+    /// Says that the content of `len` bytes from `at` does not matter any more.
+    fn discard(&self, at: u64, len: u64) -> Result<()>;
+
+    /// Returns when everything written before the call is durable.
+    fn flush(&self) -> Result<()>;
+
+    /// Changes the length to `len` bytes.
+    fn truncate(&self, len: u64, preallocation: Preallocation) -> Result<()>;
+
+    /// The state of the range that begins at `at`, at most `len` bytes of it.
+    ///
+    /// The answer covers at least one byte when `at` is before the end and `len` is not 0, and
+    /// nothing when it is not. Neighbouring ranges may be alike.
+    fn status(&self, at: u64, len: u64) -> Result<Status>;
+
+    /// What the format says about the image.
+    fn info(&self) -> Result<DiskInfo>;
+
+    /// Whether writes are refused.
+    fn read_only(&self) -> bool;
+
+    /// Writes back what is held in memory, releases locks and closes the files.
+    fn close(self: Box<Self>) -> Result<()>;
+}

@@ -1,0 +1,15 @@
+//! The program: commands on images, under three names.
+
+mod disk;
+mod objects;
+mod out;
+mod personality;
+mod text;
+
+use personality::Personality;
+
+fn main() {
+    let program = std::env::args().next().unwrap_or_default();
+    personality::set(Personality::of(&program));
+    out::flush();
+}
