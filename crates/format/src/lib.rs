@@ -1,4 +1,32 @@
-//! On-disk structures.
+//! On-disk structures of qcow2: bytes to values and back.
+//!
+//! No I/O, no panic on hostile bytes: each `decode` takes any bytes and answers with a value that
+//! keeps the rules of the format, or with an error that names the field and its value. Each `encode`
+//! is its inverse.
+//!
+//! ```
+//! use holstein_format::{DecodePurpose, Header, Version};
+//! use holstein_units::{ClusterBits, Geometry, HostOffset};
+//!
+//! let geometry = Geometry::new(ClusterBits::new(16).expect("16 is within 9..=21"), false);
+//! let mut header = Header::new(Version::V3, geometry, 64 << 20);
+//! header.refcount_table_offset = HostOffset::new(0x1_0000);
+//! header.refcount_table_clusters = 1;
+//! header.l1_table_offset = HostOffset::new(0x3_0000);
+//! header.l1_size = 1;
+//! let cluster = header.encode()?;
+//! let file_len = cluster.len() as u64;
+//! assert_eq!(Header::decode(&cluster, file_len, DecodePurpose::Use)?, header);
+//! # Ok::<(), holstein_format::FormatError>(())
+//! ```
+//!
+//! # Invariants
+//! Nothing is allocated by a size from an image before that size was compared with a limit or with
+//! the bytes that are there. All numbers on disk are big-endian; table entries are passed as numbers
+//! that were converted already, so that a table can be kept as words.
+//!
+//! # Spec
+//! All of it but the contents of LUKS headers and compressed streams.
 
 #![no_std]
 #![forbid(unsafe_code)]
