@@ -67,12 +67,7 @@ impl SnapshotRecord {
     /// [`RecordError::Truncated`] with the number of bytes that are needed to get further,
     /// [`RecordError::ExtraTooLarge`].
     pub fn decode(bytes: &[u8]) -> Result<(Self, usize), RecordError> {
-        let (record, consumed) = Self::decode_any(bytes)?;
-        let size = record.extra.len();
-        match u32::try_from(size) {
-            Ok(size) if size <= MAX_SNAPSHOT_EXTRA_BYTES => Ok((record, consumed)),
-            _ => Err(RecordError::ExtraTooLarge { size: u32::try_from(size).unwrap_or(u32::MAX) }),
-        }
+        Self::decode_within(bytes, MAX_SNAPSHOT_EXTRA_BYTES)
     }
 
     /// As [`SnapshotRecord::decode`], for a check: extra data of any size is taken.
@@ -80,11 +75,18 @@ impl SnapshotRecord {
     /// # Errors
     /// [`RecordError::Truncated`].
     pub fn decode_any(bytes: &[u8]) -> Result<(Self, usize), RecordError> {
+        Self::decode_within(bytes, u32::MAX)
+    }
+
+    fn decode_within(bytes: &[u8], extra_limit: u32) -> Result<(Self, usize), RecordError> {
         let available = bytes.len();
         let truncated = |needed| RecordError::Truncated { needed, available };
-        let (raw, rest) =
+        let (raw, mut rest) =
             RawSnapshot::read_from_prefix(bytes).map_err(|_| truncated(Self::FIXED_BYTES))?;
-        let mut rest = rest;
+        let extra_size = raw.extra_data_size.get();
+        if extra_size > extra_limit {
+            return Err(RecordError::ExtraTooLarge { size: extra_size });
+        }
         let mut consumed = Self::FIXED_BYTES;
         let mut take = |length: usize| {
             consumed = consumed.saturating_add(length);
@@ -92,7 +94,7 @@ impl SnapshotRecord {
             rest = after;
             Ok::<_, RecordError>(field.to_vec())
         };
-        let extra = take(usize::try_from(raw.extra_data_size.get()).unwrap_or(usize::MAX))?;
+        let extra = take(usize::try_from(extra_size).unwrap_or(usize::MAX))?;
         let id = take(raw.id_size.get().into())?;
         let name = take(raw.name_size.get().into())?;
         let record = Self {

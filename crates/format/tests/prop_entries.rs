@@ -92,7 +92,6 @@ proptest! {
                     prop_assert!(at.get() != 0 || rules.data_file);
                 }
                 ClusterState::Compressed(run) => {
-                    prop_assert!(run.len() >= 1);
                     prop_assert!(run.start.get() > 0 && run.range().end().get() <= (1 << 56) + (1 << 22));
                 }
                 _ => {}

@@ -109,3 +109,39 @@ proptest! {
         prop_assert_eq!(honest.validate(geometry, size).is_ok(), ok);
     }
 }
+
+#[test]
+fn huge_extra_data_is_refused_before_it_is_asked_for() {
+    let mut bytes = [0; 40];
+    bytes[36..].copy_from_slice(&u32::MAX.to_be_bytes());
+    assert_eq!(SnapshotRecord::decode(&bytes), Err(RecordError::ExtraTooLarge { size: u32::MAX }));
+    assert!(matches!(
+        SnapshotRecord::decode_any(&bytes),
+        Err(RecordError::Truncated { available: 40, .. })
+    ));
+}
+
+#[test]
+fn fields_of_extra_data_exist_only_when_whole() {
+    let mut record = SnapshotRecord {
+        l1_table_offset: HostOffset::new(0),
+        l1_size: 0,
+        id: b"1".to_vec(),
+        name: Vec::new(),
+        date_sec: 0,
+        date_nsec: 0,
+        vm_clock_nsec: 0,
+        vm_state_size_32: 7,
+        extra: SnapshotRecord::extra_data(1 << 40, 64 << 20, u64::MAX),
+    };
+    let fields = |r: &SnapshotRecord| (r.vm_state_size(), r.disk_size(), r.icount());
+    assert_eq!(fields(&record), (1 << 40, Some(64 << 20), None));
+    record.extra[23] = 0xfe;
+    assert_eq!(record.icount(), Some(u64::MAX - 1));
+    record.extra.truncate(23);
+    assert_eq!(fields(&record), (1 << 40, Some(64 << 20), None));
+    record.extra.truncate(15);
+    assert_eq!(fields(&record), (1 << 40, None, None));
+    record.extra.truncate(7);
+    assert_eq!(fields(&record), (7, None, None));
+}

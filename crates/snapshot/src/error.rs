@@ -1,0 +1,54 @@
+//! Why a snapshot table could not be read.
+
+use std::io;
+
+use holstein_format::RecordError;
+use holstein_units::HostOffset;
+
+/// Why a snapshot table could not be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SnapshotError {
+    /// The header announces more snapshots than an image may have.
+    #[error("header announces {count} snapshots, more than 65536")]
+    TooMany {
+        /// What it announces.
+        count: u32,
+    },
+    /// The table goes on past 64 MiB.
+    #[error("snapshot table at {at} is more than 64 MiB long at record {index}")]
+    TableTooLarge {
+        /// Where the table is.
+        at: HostOffset,
+        /// The record, from 0, that passes the limit.
+        index: u32,
+    },
+    /// The file ends within the table.
+    #[error("snapshot record {index} at {at} passes the end of the file")]
+    Truncated {
+        /// The record, from 0.
+        index: u32,
+        /// Where it starts.
+        at: HostOffset,
+    },
+    /// A record breaks a rule.
+    #[error("snapshot record {index} at {at} is invalid")]
+    Record {
+        /// The record, from 0.
+        index: u32,
+        /// Where it starts.
+        at: HostOffset,
+        /// The rule.
+        #[source]
+        source: RecordError,
+    },
+    /// The table could not be read from the file.
+    #[error("read the snapshot table at {at}")]
+    Read {
+        /// Where reading failed.
+        at: HostOffset,
+        /// What the operating system said.
+        #[source]
+        source: io::Error,
+    },
+}
