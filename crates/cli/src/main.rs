@@ -1,10 +1,12 @@
 //! The program: commands on images, under three names.
 
 mod disk;
+mod node;
 mod objects;
 mod out;
 mod personality;
 mod text;
+mod zero;
 
 use personality::Personality;
 

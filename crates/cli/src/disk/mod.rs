@@ -8,14 +8,25 @@
 //! Every method takes `&self` and may be called from several threads. Requests past the end of the
 //! disk fail, they never grow it.
 
+mod disk_storage;
 mod error;
 mod info;
+mod null;
+mod policy;
+mod raw;
 mod status;
 
 use std::io::{IoSlice, IoSliceMut};
+use std::sync::Arc;
 
+use holstein_storage::Storage;
+
+pub(crate) use disk_storage::DiskStorage;
 pub(crate) use error::DiskError;
 pub(crate) use info::DiskInfo;
+pub(crate) use null::NullDisk;
+pub(crate) use policy::{Policy, PolicyOptions};
+pub(crate) use raw::RawDisk;
 pub(crate) use status::{Preallocation, Status};
 
 /// What methods of a disk return.
@@ -75,6 +86,11 @@ pub(crate) trait Disk: Send + Sync {
 
     /// Whether writes are refused.
     fn read_only(&self) -> bool;
+
+    /// For a raw disk its bytes and where it begins in them: copies may go around the disk.
+    fn raw_bytes(&self) -> Option<(&Arc<dyn Storage>, u64)> {
+        None
+    }
 
     /// Writes back what is held in memory, releases locks and closes the files.
     fn close(self: Box<Self>) -> Result<()>;

@@ -1,0 +1,106 @@
+//! The drivers that exist, here and elsewhere.
+
+use crate::disk::DiskError;
+
+/// A driver of this program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Driver {
+    /// Bytes as they are.
+    Raw,
+    /// The format this program is about.
+    Qcow2,
+    /// A regular file.
+    File,
+    /// A block or character device.
+    HostDevice,
+    /// A disk of zeros that forgets what is written.
+    NullCo,
+    /// The same under its other name.
+    NullAio,
+}
+
+/// Drivers that the reference has and this version has not.
+const ELSEWHERE: &[&str] = &[
+    "blkdebug",
+    "blklogwrites",
+    "blkreplay",
+    "blkverify",
+    "bochs",
+    "cloop",
+    "compress",
+    "copy-before-write",
+    "copy-on-read",
+    "dmg",
+    "ftp",
+    "ftps",
+    "gluster",
+    "host_cdrom",
+    "http",
+    "https",
+    "iscsi",
+    "luks",
+    "nbd",
+    "nfs",
+    "null",
+    "nvme",
+    "parallels",
+    "preallocate",
+    "qcow",
+    "qed",
+    "quorum",
+    "rbd",
+    "replication",
+    "ssh",
+    "throttle",
+    "vdi",
+    "vhdx",
+    "vmdk",
+    "vpc",
+    "vvfat",
+];
+
+impl Driver {
+    /// The driver of that name.
+    ///
+    /// # Errors
+    /// There is none of that name, or this version does not have it.
+    pub(crate) fn named(name: &str) -> Result<Self, DiskError> {
+        match name {
+            "raw" => Ok(Self::Raw),
+            "qcow2" => Ok(Self::Qcow2),
+            "file" => Ok(Self::File),
+            "host_device" => Ok(Self::HostDevice),
+            "null-co" => Ok(Self::NullCo),
+            "null-aio" => Ok(Self::NullAio),
+            _ if is_known_elsewhere(name) => Err(unavailable(name)),
+            _ => Err(DiskError::invalid(format!("Unknown driver '{name}'"))),
+        }
+    }
+
+    /// The name of the driver.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Qcow2 => "qcow2",
+            Self::File => "file",
+            Self::HostDevice => "host_device",
+            Self::NullCo => "null-co",
+            Self::NullAio => "null-aio",
+        }
+    }
+
+    /// Whether it has bytes of its own instead of standing on another node.
+    pub(crate) fn is_protocol(self) -> bool {
+        !matches!(self, Self::Raw | Self::Qcow2)
+    }
+}
+
+/// Whether the reference has a driver of that name which this version lacks.
+pub(crate) fn is_known_elsewhere(name: &str) -> bool {
+    ELSEWHERE.contains(&name)
+}
+
+/// The error for a driver that the reference has and this version has not.
+pub(crate) fn unavailable(name: &str) -> DiskError {
+    DiskError::unsupported(format!("driver '{name}' is not available in this version"))
+}

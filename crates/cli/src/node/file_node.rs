@@ -1,0 +1,258 @@
+//! The bytes under a format: a file, a device, or another disk.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use holstein_storage::{
+    FileIdentity, FileKind, FileOptions, FileStorage, ImageLock, LockMode, OpenError, Storage,
+    SyncMode,
+};
+use holstein_units::HostOffset;
+
+use super::layer::open_tree;
+use super::probe::PROBE_LEN;
+use super::{Driver, Generic, OpenFlags, Options, Probed, probe};
+use crate::disk::{DiskError, DiskStorage};
+
+/// Which locks a node takes on its file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LockKind {
+    /// Those of raw bytes, which others may change.
+    Raw,
+    /// Those of a format, which nobody else may change.
+    Format,
+}
+
+/// A node of bytes that is open.
+pub(crate) struct FileNode {
+    /// The bytes.
+    pub(crate) storage: Arc<dyn Storage>,
+    /// The driver's name.
+    pub(crate) driver: &'static str,
+    /// The name by which it is shown.
+    pub(crate) name: String,
+    /// Which file it is, if it is one.
+    pub(crate) identity: Option<FileIdentity>,
+    /// The node under it, where it is a format itself.
+    pub(crate) child: Option<Box<FileNode>>,
+    /// The file, to ask how much space it takes.
+    file: Option<Arc<FileStorage>>,
+    /// Options under which it was opened that are not its name, for canonical names.
+    pub(crate) tree: Option<crate::text::Json>,
+}
+
+impl FileNode {
+    /// Bytes that the node takes on its file system, if that is known.
+    pub(crate) fn allocated(&self) -> Option<u64> {
+        match (&self.file, &self.child) {
+            (Some(file), _) => file.allocated().ok(),
+            (None, Some(child)) => child.allocated(),
+            (None, None) => None,
+        }
+    }
+
+    /// The length in bytes.
+    pub(crate) fn len(&self) -> Result<u64, DiskError> {
+        Ok(self.storage.len()?)
+    }
+
+    /// The first bytes, as many as probing looks at.
+    pub(crate) fn start(&self) -> Result<Vec<u8>, DiskError> {
+        let mut start = vec![0; PROBE_LEN];
+        let len = self.storage.read_at(HostOffset::new(0), &mut start)?;
+        start.truncate(len);
+        Ok(start)
+    }
+
+    /// Opens the node that `options` describe; `lock` is asked once the start of the file is known.
+    ///
+    /// # Errors
+    /// The file cannot be opened or locked, or the options are not those of its driver.
+    pub(crate) fn open(
+        mut options: Options,
+        flags: &OpenFlags,
+        depth: usize,
+        lock: impl FnOnce(&[u8]) -> Result<LockKind, DiskError>,
+    ) -> Result<Self, DiskError> {
+        let driver = match options.take_text("driver")? {
+            Some(name) => Driver::named(&name)?,
+            None => Driver::File,
+        };
+        match driver {
+            Driver::File | Driver::HostDevice => open_file(driver, options, flags, lock),
+            _ => {
+                options.set("driver", driver.name());
+                let layer = open_tree(options, flags, depth + 1)?;
+                Self::over_disk(layer)
+            }
+        }
+    }
+
+    /// A node over a whole disk of another format.
+    fn over_disk(layer: super::Layer) -> Result<Self, DiskError> {
+        let name = layer.name.clone();
+        let driver = layer.driver.name();
+        let identity = layer.file.as_ref().and_then(|file| file.identity);
+        let tree = Some(layer.tree());
+        // A raw node without a window is its file.
+        if layer.driver == Driver::Raw && layer.options.is_empty() {
+            let child = layer.file.ok_or_else(|| DiskError::invalid("a raw node has a file"))?;
+            let storage = Arc::clone(&child.storage);
+            let child = Some(Box::new(child));
+            return Ok(Self { storage, driver, name, identity, child, file: None, tree });
+        }
+        let (disk, file) = layer.into_disk()?;
+        let storage: Arc<dyn Storage> = Arc::new(DiskStorage::new(disk));
+        let child = file.map(Box::new);
+        Ok(Self { storage, driver, name, identity, child, file: None, tree })
+    }
+}
+
+/// Opens a file or device.
+fn open_file(
+    driver: Driver,
+    mut options: Options,
+    flags: &OpenFlags,
+    lock: impl FnOnce(&[u8]) -> Result<LockKind, DiskError>,
+) -> Result<FileNode, DiskError> {
+    let generic = Generic::take(&mut options, flags, false)?;
+    let filename = options.take_text("filename")?.unwrap_or_default();
+    let locking = take_locking(&mut options)?;
+    take_host_options(&mut options, &generic)?;
+    if let Some(unknown) = options.first_key() {
+        return Err(DiskError::invalid(format!(
+            "Block protocol '{}' doesn't support the option '{unknown}'",
+            driver.name()
+        )));
+    }
+    if filename.is_empty() {
+        return Err(DiskError::invalid(format!(
+            "The '{}' block driver requires a file name",
+            driver.name()
+        )));
+    }
+    let special = driver == Driver::HostDevice;
+    let kind = lock(&start_of(&filename, special)?)?;
+    let open = |write: bool| {
+        let lock = match (locking, generic.share, kind, write) {
+            (false, ..) => LockMode::None,
+            (true, true, ..) => LockMode::ReadShared,
+            (true, false, LockKind::Raw, false) => LockMode::Exact(ImageLock::READ_SHARED),
+            (true, false, LockKind::Raw, true) => LockMode::Exact(ImageLock::WRITE_SHARED),
+            (true, false, LockKind::Format, false) => LockMode::Read,
+            (true, false, LockKind::Format, true) => LockMode::Write,
+        };
+        let file_options = FileOptions {
+            write,
+            direct: generic.cache.direct,
+            lock,
+            sync: if generic.cache.no_flush { SyncMode::Unsafe } else { SyncMode::Normal },
+            allow_special: special,
+            ..FileOptions::default()
+        };
+        FileStorage::open(Path::new(&filename), &file_options)
+    };
+    let file = match open(generic.writable) {
+        Err(OpenError::Io { source, .. })
+            if generic.writable && generic.auto_read_only && forbids_writing(&source) =>
+        {
+            open(false)
+        }
+        opened => opened,
+    };
+    let file = Arc::new(file.map_err(|error| open_error(&error))?);
+    let driver = if special || file.is_block_device() { Driver::HostDevice } else { Driver::File };
+    Ok(FileNode {
+        identity: Some(file.identity()),
+        storage: Arc::clone(&file) as Arc<dyn Storage>,
+        driver: driver.name(),
+        name: filename,
+        child: None,
+        file: Some(file),
+        tree: None,
+    })
+}
+
+fn forbids_writing(error: &std::io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EACCES | libc::EPERM | libc::EROFS))
+}
+
+/// The first bytes of a file, without a lock on it.
+fn start_of(filename: &str, special: bool) -> Result<Vec<u8>, DiskError> {
+    let options =
+        FileOptions { lock: LockMode::None, allow_special: special, ..FileOptions::default() };
+    let file = FileStorage::open(Path::new(filename), &options).map_err(|e| open_error(&e))?;
+    let mut start = vec![0; PROBE_LEN];
+    let len = file.read_at(HostOffset::new(0), &mut start)?;
+    start.truncate(len);
+    Ok(start)
+}
+
+/// Whether locks are wanted.
+fn take_locking(options: &mut Options) -> Result<bool, DiskError> {
+    match options.take_text("locking")?.as_deref() {
+        None | Some("auto" | "on") => Ok(true),
+        Some("off") => Ok(false),
+        Some(other) => Err(DiskError::invalid(format!("invalid parameter value: {other}"))),
+    }
+}
+
+/// Options about how requests are made; all of them are hints that do not change results.
+fn take_host_options(options: &mut Options, generic: &Generic) -> Result<(), DiskError> {
+    match options.take_text("aio")?.as_deref() {
+        None | Some("threads" | "io_uring") => {}
+        Some("native") if generic.cache.direct => {}
+        Some("native") => {
+            return Err(DiskError::invalid(
+                "aio=native was specified, but it requires cache.direct=on, which was not \
+                 specified.",
+            ));
+        }
+        Some(other) => {
+            return Err(DiskError::invalid(format!("invalid parameter value: {other}")));
+        }
+    }
+    options.take_number("aio-max-batch")?;
+    options.take_bool("drop-cache")?;
+    for refused in ["pr-manager", "x-check-cache-dropped"] {
+        if options.has(refused) {
+            return Err(DiskError::unsupported(format!(
+                "the option '{refused}' is not available in this version"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// The reference's words for a file that cannot be opened.
+pub(crate) fn open_error(error: &OpenError) -> DiskError {
+    let path = error.path().display();
+    match error {
+        OpenError::Io { source, .. } => {
+            let error = DiskError::from(std::io::Error::from(source.raw_os_error().map_or_else(
+                || std::io::Error::new(source.kind(), source.to_string()),
+                std::io::Error::from_raw_os_error,
+            )));
+            error.prefixed(format_args!("Could not open '{path}': "))
+        }
+        OpenError::FileType { kind: FileKind::Fifo | FileKind::CharacterDevice, .. } => {
+            DiskError::invalid(format!(
+                "'file' driver requires '{path}' to be a regular file or block device"
+            ))
+        }
+        OpenError::FileType { .. } => {
+            DiskError::invalid(format!("'file' driver requires '{path}' to be a regular file"))
+        }
+        OpenError::Lock { source, .. } => DiskError::new(libc::EAGAIN, source.to_string())
+            .with_hint(format!("Is another process using the image [{path}]?")),
+        other => DiskError::new(libc::EIO, other.to_string()),
+    }
+}
+
+/// Which locks an image takes whose format is not given.
+pub(crate) fn probed_lock(start: &[u8]) -> LockKind {
+    match probe(start) {
+        Probed::Raw => LockKind::Raw,
+        Probed::Qcow2 | Probed::Other(_) => LockKind::Format,
+    }
+}

@@ -1,0 +1,202 @@
+//! The files of one image and its format, before anything of the format was read.
+
+use super::file_node::{LockKind, probed_lock};
+use super::protocol::parse_filename;
+use super::{Driver, FileNode, Generic, ImageRef, OpenFlags, Options, Probed, probe};
+use crate::disk::DiskError;
+use crate::text::Json;
+
+/// Nodes may stand on each other this deep.
+const MAX_DEPTH: usize = 32;
+
+/// One image without its backing chain.
+pub(crate) struct Layer {
+    /// The driver, given or found by probing.
+    pub(crate) driver: Driver,
+    /// The driver was found by probing.
+    pub(crate) probed: bool,
+    /// Options that every node has.
+    pub(crate) generic: Generic,
+    /// What is left of the options: those of the driver.
+    pub(crate) options: Options,
+    /// The node under the format; none under a driver that has bytes of its own.
+    pub(crate) file: Option<FileNode>,
+    /// The name by which the image is shown.
+    pub(crate) name: String,
+    /// How the command opens it.
+    pub(crate) flags: OpenFlags,
+}
+
+/// Opens the files of an image and finds its format.
+///
+/// # Errors
+/// A file cannot be opened or locked, the format is not one of this version, or options exclude each
+/// other. The message does not repeat the image's name.
+pub(crate) fn open_layer(image: ImageRef, flags: &OpenFlags) -> Result<Layer, DiskError> {
+    let explicit = image.format.clone();
+    let (filename, options) = image.into_parts()?;
+    open_named(filename, options, explicit, flags, 0)
+}
+
+/// Opens a node tree below another node.
+pub(super) fn open_tree(
+    options: Options,
+    flags: &OpenFlags,
+    depth: usize,
+) -> Result<Layer, DiskError> {
+    if depth > MAX_DEPTH {
+        return Err(DiskError::invalid(format!("more than {MAX_DEPTH} nodes stand on each other")));
+    }
+    open_named(None, options, None, flags, depth)
+}
+
+fn open_named(
+    filename: Option<String>,
+    mut options: Options,
+    explicit: Option<String>,
+    flags: &OpenFlags,
+    depth: usize,
+) -> Result<Layer, DiskError> {
+    let driver = options.take_text("driver")?;
+    if let (Some(given), Some(found)) = (&explicit, &driver)
+        && given != found
+    {
+        return Err(DiskError::invalid("Driver specified twice"));
+    }
+    let driver = driver.as_deref().map(Driver::named).transpose()?;
+    let generic = Generic::take(&mut options, flags, depth == 0)?;
+    match driver {
+        Some(driver @ (Driver::NullCo | Driver::NullAio)) => {
+            let tree = tree_of(driver.name(), &options, None);
+            let name = format!("json:{}", tree.compact());
+            let flags = *flags;
+            Ok(Layer { driver, probed: false, generic, options, file: None, name, flags })
+        }
+        Some(driver @ (Driver::File | Driver::HostDevice)) => {
+            // The file itself is the image: its options are all there are.
+            let mut below = std::mem::take(&mut options);
+            if let Some(filename) = filename {
+                parse_filename(&filename, true, &mut below)?;
+            }
+            below.set("driver", driver.name());
+            let flags_below = OpenFlags { share: generic.share, ..generic.child_flags() };
+            let file = FileNode::open(below, &flags_below, depth, |_| Ok(LockKind::Raw))?;
+            let name = file.name.clone();
+            let flags = *flags;
+            Ok(Layer { driver, probed: false, generic, options, file: Some(file), name, flags })
+        }
+        format => open_format(filename, options, format, generic, flags, depth),
+    }
+}
+
+/// Opens an image whose format stands on a file.
+fn open_format(
+    filename: Option<String>,
+    mut options: Options,
+    format: Option<Driver>,
+    generic: Generic,
+    flags: &OpenFlags,
+    depth: usize,
+) -> Result<Layer, DiskError> {
+    if let Some(node) = options.take_text("file")? {
+        return Err(DiskError::invalid(format!(
+            "Cannot find device='{node}' nor node-name='{node}'"
+        )));
+    }
+    let mut below = options.take_node("file");
+    if let Some(filename) = &filename {
+        parse_filename(filename, below.has("driver"), &mut below)?;
+    }
+    if below.is_empty() {
+        return Err(DiskError::invalid(match format {
+            Some(_) => "A block device must be specified for \"file\"",
+            None => "Must specify either driver or file",
+        }));
+    }
+    let file = FileNode::open(below, &generic.child_flags(), depth, |start| {
+        Ok(match format {
+            Some(Driver::Raw) => LockKind::Raw,
+            Some(_) => LockKind::Format,
+            None => probed_lock(start),
+        })
+    })?;
+    let (driver, probed) = match format {
+        Some(driver) => (driver, false),
+        None => (probed_driver(&file)?, true),
+    };
+    let mut layer = Layer {
+        driver,
+        probed,
+        generic,
+        options,
+        file: Some(file),
+        name: String::new(),
+        flags: *flags,
+    };
+    layer.name = layer.shown_name();
+    Ok(layer)
+}
+
+/// The driver for the format that the file begins as.
+fn probed_driver(file: &FileNode) -> Result<Driver, DiskError> {
+    match probe(&file.start()?) {
+        Probed::Raw => Ok(Driver::Raw),
+        Probed::Qcow2 => Ok(Driver::Qcow2),
+        Probed::Other(name) => Driver::named(name),
+    }
+}
+
+impl Layer {
+    /// The path if it says all, otherwise a `json:` name.
+    fn shown_name(&self) -> String {
+        let file = self.file.as_ref();
+        let plain = file.filter(|file| file.child.is_none() && file.tree.is_none());
+        match plain {
+            Some(file) if !self.has_strong_options() => file.name.clone(),
+            _ => format!("json:{}", self.tree().compact()),
+        }
+    }
+
+    /// Whether an option changes what the data is.
+    fn has_strong_options(&self) -> bool {
+        let strong = |key: &str| match self.driver {
+            Driver::Raw => matches!(key, "offset" | "size"),
+            _ => key.starts_with("encrypt.") || key.starts_with("data-file"),
+        };
+        self.options.entries().iter().any(|(key, _)| strong(key))
+    }
+
+    /// The node tree in its canonical form.
+    pub(super) fn tree(&self) -> Json {
+        let file = self.file.as_ref().map(|file| match &file.tree {
+            Some(tree) => tree.clone(),
+            None => {
+                Json::map([("driver", file.driver.into()), ("filename", file.name.as_str().into())])
+            }
+        });
+        tree_of(self.driver.name(), &self.options, file)
+    }
+}
+
+/// A node with the options that belong into its name. The order is that of the reference's tables:
+/// `offset` before the driver, everything else after it.
+fn tree_of(driver: &str, options: &Options, file: Option<Json>) -> Json {
+    let mut tree = Json::Map(Vec::new());
+    let shown = |key: &str| {
+        matches!(key, "offset" | "size" | "read-zeroes" | "latency-ns")
+            || key.starts_with("encrypt.")
+    };
+    if let Some((_, value)) = options.entries().iter().find(|(key, _)| key == "offset") {
+        tree.push("offset", value.clone());
+    }
+    tree.push("driver", driver);
+    for (key, value) in options.entries() {
+        if key != "offset" && shown(key) {
+            tree.push(key, value.clone());
+        }
+    }
+    if let Some(file) = file {
+        tree.push("file", file);
+    }
+    tree
+}

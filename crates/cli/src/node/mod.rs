@@ -1,0 +1,58 @@
+//! From a name or an option tree to an open disk.
+//!
+//! A node is a driver with options over other nodes: `qcow2` over `file`, `raw` with a window over
+//! `file`, and so on. [`open_layer`] opens the files of an image and finds its format, which is all
+//! that inspecting commands need; [`open_disk`] goes on to a [`Disk`] that can be read and written.
+//!
+//! # Invariants
+//! With a format given nothing is probed. Options that no driver knows are errors.
+
+mod cache;
+mod driver;
+mod file_node;
+mod generic;
+mod image_ref;
+mod layer;
+mod open;
+mod options;
+mod probe;
+mod protocol;
+
+pub(crate) use cache::CacheMode;
+pub(crate) use driver::Driver;
+pub(crate) use file_node::FileNode;
+pub(crate) use generic::Generic;
+pub(crate) use image_ref::ImageRef;
+pub(crate) use layer::{Layer, open_layer};
+pub(crate) use open::open_disk;
+pub(crate) use options::{Options, parse_option_size};
+pub(crate) use probe::{Probed, probe};
+
+/// How a command opens an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct OpenFlags {
+    /// Open for writing; a node option `read-only=on` still wins.
+    pub(crate) writable: bool,
+    /// Do not look at the locks of others (`-U`); only for reading.
+    pub(crate) share: bool,
+    /// The cache mode.
+    pub(crate) cache: CacheMode,
+    /// Guest discards go down to the file (`discard=unmap`).
+    pub(crate) discard: bool,
+    /// Open the chain of backing files; without it unallocated areas read as zeros.
+    pub(crate) backing: bool,
+}
+
+impl OpenFlags {
+    /// Reading, with the default cache mode and the backing chain.
+    pub(crate) const READ: Self = Self {
+        writable: false,
+        share: false,
+        cache: CacheMode::WRITEBACK,
+        discard: false,
+        backing: true,
+    };
+
+    /// Writing, with the default cache mode, discards and the backing chain.
+    pub(crate) const WRITE: Self = Self { writable: true, discard: true, ..Self::READ };
+}
