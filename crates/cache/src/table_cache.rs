@@ -291,12 +291,12 @@ impl TableCache {
             if !durable {
                 let from = (write.at - write.table) / 8;
                 let to = from + write.bytes.len() as u64 / 8;
-                self.mark(set, &mut state.slots[way].dirty, write.table, from, to);
+                self.mark(&mut state.slots[way].dirty, write.table, from, to);
             }
         }
     }
 
-    fn mark(&self, _set: &Set, dirty: &mut (u32, u32), at: HostOffset, from: u64, to: u64) {
+    fn mark(&self, dirty: &mut (u32, u32), at: HostOffset, from: u64, to: u64) {
         // Whole sectors, so that a torn write never needs what was beside it.
         let per_sector = holstein_units::SECTOR / 8;
         let from = from / per_sector * per_sector;
@@ -398,13 +398,15 @@ impl Hold {
         self.mark(i, values.len());
     }
 
-    /// Changes word `i` by `f` under the set's lock and marks it dirty.
-    pub fn update(&self, i: usize, f: impl FnOnce(u64) -> u64) {
+    /// Changes `n` words from word `i` on by `f`, under the set's lock, and marks them dirty.
+    pub fn update(&self, i: usize, n: usize, mut f: impl FnMut(usize, u64) -> u64) {
         let set = self.set();
         let mut state = set.lock();
-        let word = &set.words(self.way)[i];
-        word.store(f(word.load(Ordering::Acquire)), Ordering::Release);
-        self.cache.mark(set, &mut state.slots[self.way].dirty, self.at, i as u64, i as u64 + 1);
+        for (k, word) in set.words(self.way)[i..i + n].iter().enumerate() {
+            word.store(f(i + k, word.load(Ordering::Acquire)), Ordering::Release);
+        }
+        let (from, to) = (i as u64, (i + n) as u64);
+        self.cache.mark(&mut state.slots[self.way].dirty, self.at, from, to);
     }
 
     fn mark(&self, i: usize, n: usize) {
@@ -413,7 +415,7 @@ impl Hold {
         // A table that was retired while held takes no more stores to the file.
         if set.tag(self.way) == self.at.get() {
             let (from, to) = (i as u64, (i + n) as u64);
-            self.cache.mark(set, &mut state.slots[self.way].dirty, self.at, from, to);
+            self.cache.mark(&mut state.slots[self.way].dirty, self.at, from, to);
         }
     }
 }

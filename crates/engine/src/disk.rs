@@ -1,0 +1,254 @@
+//! An open disk: the metadata crates joined.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use holstein_cache::{CacheSizes, Sequencer};
+use holstein_codec::ClusterCodec;
+use holstein_format::{Header, IncompatibleFeatures, Version, field_offset};
+use holstein_guard::{ImageFile, Intent, Region, RegionMask};
+use holstein_mapping::{L1Layout, Mapping, MappingConfig};
+use holstein_refcount::{ClusterAllocator, DiscardPolicy, RefcountLayout, Refcounts};
+use holstein_storage::Storage;
+use holstein_units::{Geometry, GuestOffset, GuestRange, HostCluster, HostOffset};
+
+use crate::{Backing, EngineError};
+
+/// Clusters in quarantine that make a write start a run by itself, in bytes.
+const QUARANTINE_LIMIT: u64 = 64 << 20;
+
+/// How a disk is opened.
+pub struct DiskConfig {
+    /// Whether writes are allowed.
+    pub writable: bool,
+    /// How much metadata may be in memory.
+    pub cache: CacheSizes,
+    /// Which metadata is protected from stray writes.
+    pub overlap: RegionMask,
+    /// Which freed clusters the host hears of.
+    pub discard: DiscardPolicy,
+    /// Discarded clusters keep their place (`discard-no-unref`).
+    pub discard_no_unref: bool,
+    /// What unallocated clusters show.
+    pub backing: Option<Arc<dyn Backing>>,
+    /// How compressed clusters are read.
+    pub codec: Arc<dyn ClusterCodec>,
+}
+
+/// An open disk.
+///
+/// # Concurrency
+/// All methods take `&self` and may be called from any number of threads. Requests for different
+/// guest clusters do not wait for each other; [`Disk::resize`] waits for all requests in flight.
+pub struct Disk {
+    pub(crate) file: Arc<ImageFile>,
+    pub(crate) sequencer: Arc<Sequencer>,
+    pub(crate) refcounts: Refcounts,
+    pub(crate) mapping: Mapping,
+    pub(crate) geometry: Geometry,
+    pub(crate) version: Version,
+    pub(crate) size: AtomicU64,
+    pub(crate) backing: Option<Arc<dyn Backing>>,
+    pub(crate) codec: Arc<dyn ClusterCodec>,
+    pub(crate) discard_no_unref: bool,
+    incompatible: IncompatibleFeatures,
+    writable: bool,
+    corrupt: AtomicBool,
+}
+
+impl std::fmt::Debug for Disk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Disk").field("size", &self.size).finish_non_exhaustive()
+    }
+}
+
+impl Disk {
+    /// Opens the disk that `header` describes. Reads the L1 table and nothing else.
+    ///
+    /// The caller has refused what this engine does not do: encryption, external data files,
+    /// extended L2 entries, and writing to dirty or corrupt images.
+    ///
+    /// # Errors
+    /// [`EngineError::CacheSizes`]; [`EngineError::Map`] if the L1 table cannot be read.
+    pub fn open(
+        storage: Arc<dyn Storage>,
+        header: &Header,
+        config: DiskConfig,
+    ) -> Result<Self, EngineError> {
+        let geometry = header.geometry;
+        let sizes = config.cache.resolve(geometry, header.size)?;
+        let file = Arc::new(ImageFile::new(storage, geometry, config.overlap));
+        let sequencer = Arc::new(Sequencer::new(Arc::clone(&file)));
+        let layout = RefcountLayout {
+            order: header.refcount_order,
+            table: header.refcount_table_offset,
+            table_clusters: header.refcount_table_clusters,
+        };
+        let refcounts =
+            Refcounts::new(Arc::clone(&sequencer), layout, sizes.refcount_blocks, config.discard);
+        let allocator: Arc<dyn ClusterAllocator> = Arc::new(refcounts.clone());
+        let mapping = Mapping::open(
+            Arc::clone(&sequencer),
+            allocator,
+            MappingConfig {
+                rules: header.entry_rules(),
+                l1: L1Layout { at: header.l1_table_offset, entries: u64::from(header.l1_size) },
+                sizes,
+                has_backing: config.backing.is_some(),
+            },
+        )?;
+        if config.writable {
+            let regions = file.regions();
+            regions.insert(Region::MainHeader, HostCluster::new(0), 1);
+            mapping.register_regions();
+            if header.nb_snapshots > 0 {
+                // Its length is known to the crate that reads it; the first cluster is enough to
+                // stop a stray write from losing the list.
+                let at = geometry.host_cluster(header.snapshots_offset);
+                regions.insert(Region::SnapshotTable, at, 1);
+            }
+            let [l1, l2] = mapping.owners();
+            sequencer.register(vec![l1, l2, Arc::new(refcounts.clone())]);
+        }
+        Ok(Self {
+            file,
+            sequencer,
+            refcounts,
+            mapping,
+            geometry,
+            version: header.version,
+            size: AtomicU64::new(header.size),
+            backing: config.backing,
+            codec: config.codec,
+            discard_no_unref: config.discard_no_unref,
+            incompatible: header.incompatible,
+            writable: config.writable,
+            corrupt: AtomicBool::new(false),
+        })
+    }
+
+    /// Notes metadata that this crate does not own, so that no write lands on it.
+    pub fn protect(&self, region: Region, at: HostOffset, bytes: u64) {
+        let first = self.geometry.host_cluster(at);
+        let clusters = self.geometry.clusters_for(self.geometry.in_host_cluster(at) + bytes);
+        self.file.regions().insert(region, first, clusters);
+    }
+
+    /// The virtual size in bytes.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.size.load(Ordering::Acquire)
+    }
+
+    /// The storage below.
+    #[must_use]
+    pub fn storage(&self) -> &Arc<dyn Storage> {
+        self.file.storage()
+    }
+
+    /// Where the tables are now and what the size is, put into a copy of the header that was read
+    /// when the disk was opened.
+    pub fn update(&self, header: &mut Header) {
+        let l1 = self.mapping.l1_layout();
+        header.size = self.size();
+        header.l1_table_offset = l1.at;
+        header.l1_size = u32::try_from(l1.entries).expect("at most 2^22 entries");
+        let refcounts = self.refcounts.layout();
+        header.refcount_table_offset = refcounts.table;
+        header.refcount_table_clusters = refcounts.table_clusters;
+        if self.corrupt.load(Ordering::Acquire) {
+            header.incompatible.insert(IncompatibleFeatures::CORRUPT);
+        }
+    }
+
+    /// The range, if it is within the disk.
+    pub(crate) fn check_range(&self, at: u64, len: u64) -> Result<GuestRange, EngineError> {
+        let size = self.size();
+        match GuestRange::new(GuestOffset::new(at), len) {
+            Some(range) if range.end().get() <= size => Ok(range),
+            _ => Err(EngineError::OutOfRange { at, len, size }),
+        }
+    }
+
+    /// Whether writes may go on.
+    pub(crate) fn check_writable(&self) -> Result<(), EngineError> {
+        if !self.writable {
+            return Err(EngineError::ReadOnly);
+        }
+        if self.corrupt.load(Ordering::Acquire) {
+            return Err(EngineError::MarkedCorrupt);
+        }
+        Ok(())
+    }
+
+    /// Runs a write and marks the image corrupt if it found corruption.
+    pub(crate) fn guarded<R>(
+        &self,
+        write: impl FnOnce() -> Result<R, EngineError>,
+    ) -> Result<R, EngineError> {
+        self.check_writable()?;
+        let result = write();
+        if let Err(error) = &result
+            && error.is_corruption()
+        {
+            self.mark_corrupt();
+        }
+        result
+    }
+
+    /// Sets the corrupt bit, once, as well as that is possible; from now on writes are refused.
+    fn mark_corrupt(&self) {
+        if self.corrupt.swap(true, Ordering::AcqRel) || self.version == Version::V2 {
+            return;
+        }
+        let mut bits = self.incompatible;
+        bits.insert(IncompatibleFeatures::CORRUPT);
+        let run = self.sequencer.lock();
+        let at = HostOffset::new(field_offset::INCOMPATIBLE);
+        let intent = Intent::Metadata(Region::MainHeader);
+        // The request already failed with the reason; that the mark did not stick changes nothing
+        // for the caller.
+        if run.file().write(intent, at, &bits.bits().to_be_bytes()).is_ok() {
+            let _ = run.file().barrier();
+        }
+    }
+
+    /// Makes everything that was acknowledged before this call durable.
+    ///
+    /// # Errors
+    /// [`EngineError::Guard`]; after a failed flush no later one reports success.
+    pub fn flush(&self) -> Result<(), EngineError> {
+        if !self.writable {
+            return Ok(());
+        }
+        Ok(self.sequencer.flush()?)
+    }
+
+    /// Starts a run when much waits in quarantine, so that a file under rewrite stays bounded.
+    pub(crate) fn relieve(&self) -> Result<(), EngineError> {
+        if self.refcounts.quarantined() * self.geometry.cluster_size() > QUARANTINE_LIMIT {
+            self.sequencer.flush()?;
+        }
+        Ok(())
+    }
+
+    /// Flushes, and empties the quarantine into the refcounts, until the file says all that memory
+    /// says. No request is in flight.
+    ///
+    /// # Errors
+    /// As for [`Self::flush`].
+    pub fn close(&self) -> Result<(), EngineError> {
+        if !self.writable {
+            return Ok(());
+        }
+        let run = self.sequencer.lock();
+        // The first run makes releases durable, the second the counts that they lowered.
+        run.flush()?;
+        for _ in 0..2 {
+            if self.refcounts.quarantined() > 0 || self.refcounts.is_dirty() {
+                run.flush()?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,93 @@
+//! What can go wrong with a request.
+
+use std::io;
+use std::sync::Arc;
+
+use holstein_cache::CacheSizeError;
+use holstein_codec::CodecError;
+use holstein_guard::GuardError;
+use holstein_mapping::MapError;
+use holstein_units::{GuestOffset, HostOffset};
+
+/// Why a request failed.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// Reading or writing the image file failed.
+    #[error(transparent)]
+    Guard(#[from] GuardError),
+    /// The range could not be mapped or changed.
+    #[error(transparent)]
+    Map(#[from] MapError),
+    /// Cache options contradict each other.
+    #[error(transparent)]
+    CacheSizes(#[from] CacheSizeError),
+    /// A compressed cluster does not decompress to a cluster.
+    #[error("compressed cluster of guest offset {at} at {host}: {source}")]
+    Compressed {
+        /// The guest cluster's first byte.
+        at: GuestOffset,
+        /// Where the stream is.
+        host: HostOffset,
+        /// What is wrong with it.
+        source: Arc<CodecError>,
+    },
+    /// The backing file could not be read.
+    #[error("read guest offset {at} from the backing file: {source}")]
+    Backing {
+        /// Where.
+        at: GuestOffset,
+        /// Why.
+        source: Arc<io::Error>,
+    },
+    /// The image was found to be corrupt; it takes no writes until it is repaired.
+    #[error("the image is marked corrupt and takes no writes until it is repaired")]
+    MarkedCorrupt,
+    /// The request is not within the disk.
+    #[error("{len} bytes at {at} are not within the disk of {size} bytes")]
+    OutOfRange {
+        /// Where.
+        at: u64,
+        /// How many bytes.
+        len: u64,
+        /// The virtual size.
+        size: u64,
+    },
+    /// A size that the disk cannot get.
+    #[error("resize to {size} bytes: {why}")]
+    Resize {
+        /// The wanted size.
+        size: u64,
+        /// What stands in the way.
+        why: &'static str,
+    },
+    /// The disk was opened for reading only.
+    #[error("the image is open for reading only")]
+    ReadOnly,
+}
+
+impl EngineError {
+    /// Whether it says that the image itself is wrong, rather than the device under it.
+    #[must_use]
+    pub fn is_corruption(&self) -> bool {
+        match self {
+            Self::Guard(error) => error.is_corruption(),
+            Self::Map(error) => error.is_corruption(),
+            _ => false,
+        }
+    }
+
+    /// The error of the operating system below, where there is one.
+    #[must_use]
+    pub fn io(&self) -> Option<&io::Error> {
+        use holstein_refcount::RefcountError;
+        match self {
+            Self::Guard(error)
+            | Self::Map(MapError::Guard(error) | MapError::Refcount(RefcountError::Guard(error))) => {
+                error.io()
+            }
+            Self::Backing { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}

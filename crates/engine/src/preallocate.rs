@@ -1,0 +1,88 @@
+//! Space for data that is to come.
+
+use holstein_guard::Intent;
+use holstein_mapping::Prepared;
+use holstein_refcount::Provenance;
+use holstein_units::{GuestRange, HostRange};
+
+use crate::EngineError;
+use crate::disk::Disk;
+
+/// How much is done for the space of a new or grown disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Preallocation {
+    /// Nothing.
+    #[default]
+    Off,
+    /// Clusters are mapped; the file is sparse.
+    Metadata,
+    /// Clusters are mapped and the host reserves their space.
+    Falloc,
+    /// Clusters are mapped and zeros are written to them.
+    Full,
+}
+
+impl Disk {
+    /// Maps clusters for all of `range` that has none, and prepares them as `mode` says.
+    ///
+    /// * `range`: from a cluster's first byte; may reach past the virtual size.
+    ///
+    /// # Errors
+    /// As for [`Disk::write_at`].
+    pub(crate) fn preallocate(
+        &self,
+        range: GuestRange,
+        mode: Preallocation,
+    ) -> Result<(), EngineError> {
+        if mode == Preallocation::Off {
+            return Ok(());
+        }
+        let cluster = self.geometry.cluster_size();
+        let mut left = range;
+        let mut end = 0;
+        while !left.is_empty() {
+            let pin = self.sequencer.pins().pin();
+            match self.mapping.prepare_write(left)? {
+                Prepared::InPlace { len, .. } => left = left.split_at(len).1,
+                Prepared::Plan(plan) => {
+                    let len = plan.guest().len;
+                    let whole = len.div_ceil(cluster) * cluster;
+                    let target = HostRange { start: plan.host(), len: whole };
+                    let write = self.file.clear(Intent::Payload, target)?;
+                    match mode {
+                        Preallocation::Falloc if plan.provenance() == Provenance::Fresh => {
+                            write.allocate()?;
+                        }
+                        Preallocation::Metadata if plan.provenance() == Provenance::Fresh => {}
+                        Preallocation::Full => {
+                            let zeros = vec![0; crate::read::usize_of(cluster.max(1 << 20))];
+                            let mut todo = target;
+                            while !todo.is_empty() {
+                                let (now, rest) = todo.split_at(zeros.len() as u64);
+                                let bytes = &zeros[..crate::read::usize_of(now.len)];
+                                self.file.clear(Intent::Payload, now)?.write(bytes)?;
+                                todo = rest;
+                            }
+                        }
+                        _ => write.write_zeroes()?,
+                    }
+                    end = end.max(target.end().get());
+                    self.mapping.commit(*plan);
+                    left = left.split_at(len).1;
+                }
+                Prepared::Wanted(fetch) => {
+                    drop(pin);
+                    self.mapping.fetch(fetch)?;
+                }
+                Prepared::Busy(busy) => {
+                    drop(pin);
+                    busy.wait();
+                }
+            }
+        }
+        if end > self.file.len()? {
+            self.file.set_len(end)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,96 @@
+//! A larger disk.
+//!
+//! ```text
+//!   hide what the new range would show -> larger L1 table -> preallocation -> flush -> size
+//! ```
+//!
+//! The size in the header is the last step: a crash leaves the old size or the new one.
+
+use std::sync::atomic::Ordering;
+
+use holstein_format::{Version, field_offset};
+use holstein_guard::{Intent, Region};
+use holstein_mapping::{Change, ExtentKind};
+use holstein_units::{GuestOffset, GuestRange, HostOffset, SECTOR};
+
+use crate::disk::Disk;
+use crate::{EngineError, Preallocation};
+
+impl Disk {
+    /// Grows the disk to `size` bytes, a multiple of 512; the new range reads as zeros.
+    ///
+    /// # Concurrency
+    /// Waits for the requests in flight when the tables move; others wait meanwhile.
+    ///
+    /// # Errors
+    /// [`EngineError::Resize`] for a size that is not a multiple of 512, smaller than the present
+    /// one, or beyond the L1 limit; I/O.
+    ///
+    /// # Spec
+    /// "Resize".
+    pub fn resize(&self, size: u64, preallocation: Preallocation) -> Result<(), EngineError> {
+        let old = self.size();
+        let refuse = |why| Err(EngineError::Resize { size, why });
+        if size % SECTOR != 0 {
+            return refuse("the size is not a multiple of 512");
+        }
+        if size < old {
+            return refuse("shrinking is not supported");
+        }
+        if size == old {
+            return Ok(());
+        }
+        if size > i64::MAX.unsigned_abs() {
+            return refuse("the size exceeds 2^63 - 1 bytes");
+        }
+        self.guarded(|| self.grow(old, size, preallocation))
+    }
+
+    fn grow(&self, old: u64, size: u64, preallocation: Preallocation) -> Result<(), EngineError> {
+        let grown = GuestRange { start: GuestOffset::new(old), len: size - old };
+        let entries = self.geometry.l1_entries_for(size);
+        let exposed = self.backing.as_ref().map_or(0, |b| b.len()).min(size);
+        if exposed > old && self.version == Version::V2 {
+            let why = "a version 2 image cannot hide the longer backing file";
+            return Err(EngineError::Resize { size, why });
+        }
+        {
+            let quiet = self.sequencer.pins().close_admission();
+            self.mapping.grow_l1(entries)?;
+            drop(quiet);
+        }
+        self.hide(grown, exposed)?;
+        let cluster = self.geometry.cluster_size();
+        let start = GuestOffset::new(old / cluster * cluster);
+        self.preallocate(GuestRange { start, len: size - start.get() }, preallocation)?;
+        let run = self.sequencer.lock();
+        run.flush()?;
+        let at = HostOffset::new(field_offset::SIZE);
+        run.file().write(Intent::Metadata(Region::MainHeader), at, &size.to_be_bytes())?;
+        run.file().barrier()?;
+        self.size.store(size, Ordering::Release);
+        Ok(())
+    }
+
+    /// Makes a range past the end of the disk read as zeros: old bytes in the tail of the last
+    /// cluster, entries left behind by an earlier shrink, and a longer backing file.
+    fn hide(&self, range: GuestRange, exposed: u64) -> Result<(), EngineError> {
+        let mut left = range;
+        while !left.is_empty() {
+            let extent = self.map_extent(left)?;
+            let (now, rest) = left.split_at(extent.len);
+            match extent.kind {
+                ExtentKind::Zero { .. } => {}
+                ExtentKind::Unallocated => {
+                    let shown = exposed.saturating_sub(now.start.get()).min(now.len);
+                    self.zero_range(now.split_at(shown).0, Change::Zero { unmap: true })?;
+                }
+                ExtentKind::Data { .. } | ExtentKind::Compressed { .. } => {
+                    self.zero_range(now, Change::Zero { unmap: true })?;
+                }
+            }
+            left = rest;
+        }
+        Ok(())
+    }
+}

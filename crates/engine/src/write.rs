@@ -1,0 +1,135 @@
+//! Writing.
+
+use std::io::IoSlice;
+
+use holstein_format::ClusterState;
+use holstein_guard::Intent;
+use holstein_mapping::{CowPart, Prepared, WritePlan};
+use holstein_refcount::Provenance;
+use holstein_units::{GuestRange, HostOffset, HostRange};
+
+use crate::EngineError;
+use crate::disk::Disk;
+use crate::read::usize_of;
+use crate::slices::{part, total};
+
+impl Disk {
+    /// Writes `from` at guest offset `at`.
+    ///
+    /// # Concurrency
+    /// In place: one system call and no lock. Otherwise the clusters touched are the caller's alone
+    /// until the write is linked.
+    ///
+    /// # Errors
+    /// [`EngineError::OutOfRange`]; [`EngineError::MarkedCorrupt`]; corruption, which marks the
+    /// image; I/O. After an error each 512-byte sector of the range holds its old or its new
+    /// content.
+    #[inline]
+    pub fn write_at(&self, at: u64, from: &[u8]) -> Result<(), EngineError> {
+        self.write_vectored_at(at, &[IoSlice::new(from)])
+    }
+
+    /// Writes the buffers of `from`, in order, at guest offset `at`.
+    ///
+    /// # Errors
+    /// As for [`Self::write_at`].
+    pub fn write_vectored_at(&self, at: u64, from: &[IoSlice<'_>]) -> Result<(), EngineError> {
+        let range = self.check_range(at, total(from) as u64)?;
+        self.guarded(|| self.write_range(range, from))
+    }
+
+    /// Writes to a range that may reach past the virtual size, as resizing and VM state do.
+    pub(crate) fn write_range(
+        &self,
+        mut range: GuestRange,
+        from: &[IoSlice<'_>],
+    ) -> Result<(), EngineError> {
+        let mut done = 0;
+        while !range.is_empty() {
+            let pin = self.sequencer.pins().pin();
+            let len = match self.mapping.prepare_write(range)? {
+                Prepared::InPlace { at, len } => {
+                    let target = HostRange { start: at, len };
+                    let write = self.file.clear(Intent::Payload, target)?;
+                    match from {
+                        [one] => write.write(&one[done..done + usize_of(len)])?,
+                        many => write.write_vectored(&part(many, done, usize_of(len)))?,
+                    }
+                    drop(pin);
+                    len
+                }
+                Prepared::Plan(plan) => {
+                    let len = plan.guest().len;
+                    self.write_plan(&plan, &part(from, done, usize_of(len)))?;
+                    self.mapping.commit(*plan);
+                    drop(pin);
+                    self.relieve()?;
+                    len
+                }
+                Prepared::Wanted(fetch) => {
+                    drop(pin);
+                    self.mapping.fetch(fetch)?;
+                    continue;
+                }
+                Prepared::Busy(busy) => {
+                    drop(pin);
+                    busy.wait();
+                    continue;
+                }
+            };
+            done += usize_of(len);
+            range = range.split_at(len).1;
+        }
+        Ok(())
+    }
+
+    /// Writes a plan's payload with what its clusters need around it, in one call.
+    fn write_plan(&self, plan: &WritePlan, data: &[IoSlice<'_>]) -> Result<(), EngineError> {
+        let head = plan.head().filter(|part| self.needs_copy(plan, part));
+        let tail = plan.tail().filter(|part| self.needs_copy(plan, part));
+        if let ([one], None, None) = (data, head, tail) {
+            let target = HostRange { start: plan.host(), len: plan.guest().len };
+            return Ok(self.file.clear(Intent::Payload, target)?.write(one)?);
+        }
+        let head_bytes = head.map(|part| self.read_old(&part)).transpose()?.unwrap_or_default();
+        let tail_bytes = tail.map(|part| self.read_old(&part)).transpose()?.unwrap_or_default();
+        let mut parts = Vec::with_capacity(data.len() + 2);
+        if !head_bytes.is_empty() {
+            parts.push(IoSlice::new(&head_bytes));
+        }
+        parts.extend_from_slice(data);
+        if !tail_bytes.is_empty() {
+            parts.push(IoSlice::new(&tail_bytes));
+        }
+        let start = HostOffset::new(plan.host().get() - head_bytes.len() as u64);
+        let len = head_bytes.len() as u64 + plan.guest().len + tail_bytes.len() as u64;
+        Ok(self.file.clear(Intent::Payload, HostRange { start, len })?.write_vectored(&parts)?)
+    }
+
+    /// Whether a part must be written: not if it reads as zeros and the new cluster does too.
+    fn needs_copy(&self, plan: &WritePlan, part: &CowPart) -> bool {
+        if plan.provenance() != Provenance::Fresh {
+            return true;
+        }
+        match part.old {
+            ClusterState::Zero { .. } => false,
+            ClusterState::Unallocated => !self.unallocated_is_zero(part.guest),
+            ClusterState::Data { .. } | ClusterState::Compressed(_) => true,
+        }
+    }
+
+    /// What a part of a cluster held before.
+    fn read_old(&self, part: &CowPart) -> Result<Vec<u8>, EngineError> {
+        use holstein_mapping::{Extent, ExtentKind};
+        let skip = self.geometry.in_cluster(part.guest.start);
+        let kind = match part.old {
+            ClusterState::Unallocated => ExtentKind::Unallocated,
+            ClusterState::Zero { .. } => ExtentKind::Zero { at: None },
+            ClusterState::Data { at, .. } => ExtentKind::Data { at: at + skip },
+            ClusterState::Compressed(run) => ExtentKind::Compressed { run, skip },
+        };
+        let mut bytes = vec![0; usize_of(part.guest.len)];
+        self.read_extent(Extent { len: part.guest.len, kind }, part.guest.start, &mut bytes)?;
+        Ok(bytes)
+    }
+}

@@ -1,0 +1,147 @@
+//! Writing zeros and discarding.
+
+use std::io::IoSlice;
+
+use holstein_mapping::{Change, Changed, ExtentKind, Resolved};
+use holstein_units::{GuestOffset, GuestRange};
+
+use crate::EngineError;
+use crate::disk::Disk;
+
+/// Zeros to write where the format has no better way.
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+
+impl Disk {
+    /// Makes a range read as zeros; with `unmap` its clusters may be given up.
+    ///
+    /// Whole clusters cost no payload. Parts of clusters are written, unless the whole cluster reads
+    /// as zeros already.
+    ///
+    /// # Errors
+    /// As for [`Disk::write_at`].
+    pub fn write_zeroes(&self, at: u64, len: u64, unmap: bool) -> Result<(), EngineError> {
+        let range = self.check_range(at, len)?;
+        self.guarded(|| self.zero_range(range, Change::Zero { unmap }))
+    }
+
+    /// Tells the disk that a range is not needed: its whole clusters read as zeros from now on and
+    /// give up their space. Parts of clusters stay as they are, and so does all in a version 2 image
+    /// with a backing file.
+    ///
+    /// # Errors
+    /// As for [`Disk::write_at`].
+    pub fn discard(&self, at: u64, len: u64) -> Result<(), EngineError> {
+        let range = self.check_range(at, len)?;
+        self.guarded(|| {
+            let Some(whole) = self.whole_clusters(range) else { return Ok(()) };
+            self.change_clusters(whole, Change::Discard { keep: self.discard_no_unref })?;
+            Ok(())
+        })
+    }
+
+    /// Zeros a range that may reach past the virtual size.
+    pub(crate) fn zero_range(&self, range: GuestRange, change: Change) -> Result<(), EngineError> {
+        let cluster = self.geometry.cluster_size();
+        let Some(whole) = self.whole_clusters(range) else {
+            // Less than a cluster, or two parts.
+            let split = cluster - self.geometry.in_cluster(range.start);
+            let (first, second) = range.split_at(split);
+            self.zero_part(first, change)?;
+            return self.zero_part(second, change);
+        };
+        let head = GuestRange { start: range.start, len: whole.start - range.start };
+        self.zero_part(head, change)?;
+        if !self.change_clusters(whole, change)? {
+            self.write_zeros(whole.split_at(range.end() - whole.start).0)?;
+        }
+        if range.end() > whole.end() {
+            let tail = GuestRange { start: whole.end(), len: range.end() - whole.end() };
+            self.zero_part(tail, change)?;
+        }
+        Ok(())
+    }
+
+    /// The whole clusters of a range, where the last cluster of the disk counts as whole.
+    fn whole_clusters(&self, range: GuestRange) -> Option<GuestRange> {
+        let cluster = self.geometry.cluster_size();
+        let start = range.start.get().div_ceil(cluster) * cluster;
+        let end = range.end().get();
+        let end = if end == self.size() { end } else { end / cluster * cluster };
+        (start < end).then(|| GuestRange { start: GuestOffset::new(start), len: end - start })
+    }
+
+    /// Zeros a part of one cluster.
+    fn zero_part(&self, part: GuestRange, change: Change) -> Result<(), EngineError> {
+        if part.is_empty() {
+            return Ok(());
+        }
+        let cluster = self.geometry.cluster_size();
+        let start = GuestOffset::new(part.start.get() / cluster * cluster);
+        let whole = GuestRange { start, len: cluster };
+        if self.reads_as_zero(whole)? {
+            self.change_clusters(whole, change)?;
+            return Ok(());
+        }
+        self.write_zeros(part)
+    }
+
+    /// Whether a cluster reads as zeros without looking at data.
+    fn reads_as_zero(&self, cluster: GuestRange) -> Result<bool, EngineError> {
+        loop {
+            let pin = self.sequencer.pins().pin();
+            match self.mapping.resolve(cluster)? {
+                Resolved::Extent(extent) => {
+                    return Ok(match extent.kind {
+                        ExtentKind::Zero { .. } => true,
+                        ExtentKind::Unallocated => self.unallocated_is_zero(cluster),
+                        ExtentKind::Data { .. } | ExtentKind::Compressed { .. } => false,
+                    });
+                }
+                Resolved::Wanted(fetch) => {
+                    drop(pin);
+                    self.mapping.fetch(fetch)?;
+                }
+            }
+        }
+    }
+
+    /// Changes whole clusters; false, with nothing changed, where the image cannot express it.
+    pub(crate) fn change_clusters(
+        &self,
+        mut range: GuestRange,
+        change: Change,
+    ) -> Result<bool, EngineError> {
+        while !range.is_empty() {
+            let pin = self.sequencer.pins().pin();
+            match self.mapping.change(range, change)? {
+                Changed::Done { len } => {
+                    drop(pin);
+                    range = range.split_at(len).1;
+                    self.relieve()?;
+                }
+                Changed::Unsupported => return Ok(false),
+                Changed::Wanted(fetch) => {
+                    drop(pin);
+                    self.mapping.fetch(fetch)?;
+                }
+                Changed::Busy(busy) => {
+                    drop(pin);
+                    busy.wait();
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Writes zeros as data.
+    pub(crate) fn write_zeros(&self, range: GuestRange) -> Result<(), EngineError> {
+        let mut left = range;
+        while !left.is_empty() {
+            let (now, rest) = left.split_at(ZEROS.len() as u64);
+            let zeros = &ZEROS[..crate::read::usize_of(now.len)];
+            self.write_range(now, &[IoSlice::new(zeros)])?;
+            left = rest;
+        }
+        Ok(())
+    }
+}

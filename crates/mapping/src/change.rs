@@ -1,0 +1,157 @@
+//! Zeroing and discarding whole clusters: changes of entries without payload.
+
+use holstein_format::{ClusterState, Version, ZERO};
+use holstein_refcount::Freed;
+use holstein_units::{GuestCluster, GuestOffset, GuestRange};
+
+use crate::mapping::Inner;
+use crate::resolve::note;
+use crate::{Busy, Fetch, MapError, Mapping};
+
+/// What is to become of clusters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Read as zeros; with `unmap` the space may go.
+    Zero {
+        /// Whether the host clusters are given up.
+        unmap: bool,
+    },
+    /// The guest does not need them any more: they read as zeros, and the space goes.
+    Discard {
+        /// Keep the place and the reference (`discard-no-unref`).
+        keep: bool,
+    },
+}
+
+/// The answer to [`Mapping::change`].
+#[derive(Debug)]
+pub enum Changed {
+    /// The first `len` bytes of the range are changed, or needed no change.
+    Done {
+        /// How many bytes, at least a cluster unless the range is shorter.
+        len: u64,
+    },
+    /// This image cannot express it (version 2 with a backing file): write zeros instead, or leave
+    /// a discard undone.
+    Unsupported,
+    /// Drop the pin, fetch this with [`Mapping::fetch`], and ask again.
+    Wanted(Fetch),
+    /// Drop the pin, wait, and ask again.
+    Busy(Busy),
+}
+
+impl Mapping {
+    /// Changes the start of a range of whole clusters.
+    ///
+    /// * `range`: from a cluster's first byte to a cluster's last, or to the end of the disk.
+    ///
+    /// Memory only, and immediate: what the entries held is retired. What a discard frees is passed
+    /// to the host if the discard policy says so.
+    ///
+    /// # Errors
+    /// Corruption found on the way; [`MapError::PastL1`] outside the disk.
+    ///
+    /// # Spec
+    /// "Discard", "Zero writes".
+    pub fn change(&self, range: GuestRange, change: Change) -> Result<Changed, MapError> {
+        self.0.change(range, change)
+    }
+}
+
+impl Inner {
+    fn change(&self, range: GuestRange, change: Change) -> Result<Changed, MapError> {
+        let geometry = self.geometry;
+        if self.rules.version == Version::V2 && self.has_backing {
+            return Ok(Changed::Unsupported);
+        }
+        let l1_index = geometry.l1_index(range.start);
+        // Without a table all clusters are unallocated: nothing to do where that is good enough.
+        if self.l1.get(l1_index) == 0 && self.new_entry(0, ClusterState::Unallocated, change).is_none()
+        {
+            let span = geometry.bytes_per_l2();
+            return Ok(Changed::Done { len: (span - range.start.get() % span).min(range.len) });
+        }
+        let table = match self.own_table(l1_index)? {
+            Ok(table) => table,
+            Err(fetch) => return Ok(Changed::Wanted(fetch)),
+        };
+        let place = self.slices.place(table, range.start);
+        let Some(hold) = self.l2.hold(place.slice) else {
+            return Ok(Changed::Wanted(Fetch::Slice(place.slice)));
+        };
+        let verdict = self.l2.read(place.slice, |words| words.note());
+        if verdict.is_none_or(|verdict| verdict == note::UNKNOWN) {
+            let guest = self.slices.first_guest(range.start);
+            return Ok(Changed::Wanted(Fetch::Verify { slice: place.slice, guest }));
+        }
+        let first = geometry.guest_cluster(range.start).get();
+        let clusters = geometry.clusters_for(range.len).min(place.left);
+        let _ticket = match self.tickets.take(first, first + clusters) {
+            Ok(ticket) => ticket,
+            Err(busy) => return Ok(Changed::Busy(busy)),
+        };
+        if self.own_table(l1_index)? != Ok(table) {
+            return Ok(Changed::Wanted(Fetch::Slice(place.slice)));
+        }
+        if verdict == Some(note::SUSPECT)
+            && let Err(fetch) = self.confirm_table(l1_index, table, range.start)?
+        {
+            return Ok(Changed::Wanted(fetch));
+        }
+        let mut values = Vec::with_capacity(usize::try_from(clusters).unwrap_or(0));
+        let mut freed = Vec::new();
+        let mut differs = false;
+        for n in 0..clusters {
+            let word = place.word + usize::try_from(n).expect("within a slice");
+            let raw = hold.get(word);
+            let at: GuestOffset = geometry.guest_offset(GuestCluster::new(first + n));
+            let state = ClusterState::decode(raw, &self.rules)
+                .map_err(|source| MapError::L2Entry { at, source })?;
+            match self.new_entry(raw, state, change) {
+                Some(new) => {
+                    let keeps = new & ClusterState::OFFSET_MASK != 0;
+                    if !keeps {
+                        freed.push(state);
+                    }
+                    differs |= new != raw;
+                    values.push(new);
+                }
+                None => values.push(raw),
+            }
+        }
+        if differs {
+            hold.store(place.word, &values);
+            for state in freed {
+                self.retire_state(state, 0, Freed::Request);
+            }
+        }
+        let len = (clusters * geometry.cluster_size()).min(range.len);
+        Ok(Changed::Done { len })
+    }
+
+    /// The entry that replaces `raw`; `None` if it may stay as it is.
+    fn new_entry(&self, raw: u64, state: ClusterState, change: Change) -> Option<u64> {
+        let v2 = self.rules.version == Version::V2;
+        let allocated = match state {
+            ClusterState::Unallocated | ClusterState::Zero { at: None, .. } => false,
+            ClusterState::Zero { at: Some(_), .. }
+            | ClusterState::Data { .. }
+            | ClusterState::Compressed(_) => true,
+        };
+        if v2 {
+            // Version 2 has no zero flag: without a backing file "unallocated" reads as zeros.
+            return allocated.then_some(0);
+        }
+        let compressed = matches!(state, ClusterState::Compressed(_));
+        match (change, state) {
+            (_, ClusterState::Zero { at: None, .. }) => None,
+            (Change::Discard { .. }, ClusterState::Unallocated) if !self.has_backing => None,
+            (Change::Zero { unmap: false } | Change::Discard { keep: true }, _)
+                if allocated && !compressed =>
+            {
+                Some(raw | ZERO)
+            }
+            _ => Some(ZERO),
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! The read half.
+
+use holstein_cache::Words;
+use holstein_format::{ClusterState, EntryError, L1Entry, Sharing};
+use holstein_units::{GuestOffset, GuestRange, HostOffset};
+
+use crate::mapping::Inner;
+use crate::{Extent, ExtentKind, Fetch, MapError, Mapping, Resolved};
+
+/// What the note beside a slice says of its COPIED flags.
+pub(crate) mod note {
+    /// Not compared with the refcounts yet.
+    pub(crate) const UNKNOWN: u8 = 0;
+    /// Every COPIED flag stands for a refcount of 1 and no metadata.
+    pub(crate) const TRUSTED: u8 = 1;
+    /// Some flag lies: look at each count before writing in place.
+    pub(crate) const SUSPECT: u8 = 2;
+}
+
+/// A stretch of one slice.
+struct Stretch {
+    extent: Extent,
+    /// Whether it ran to the end of what was asked for in this slice.
+    whole: bool,
+}
+
+impl Mapping {
+    /// Resolves the start of a guest range to an extent, without moving payload.
+    ///
+    /// The extent begins at `range.start`, is at most `range.len` long and is merged as far as
+    /// neighbouring clusters are alike and, where they have host offsets, adjacent in the file. It
+    /// may end early where the next table is not in memory.
+    ///
+    /// * `range`: bytes, any alignment, not empty, within the virtual disk or the VM state area.
+    ///
+    /// # Concurrency
+    /// Takes no lock and allocates nothing when the tables are in memory. Safe beside writers, which
+    /// are seen before or after, never between, cluster by cluster. The extent stays valid while the
+    /// caller's pin, taken before this call, lives.
+    ///
+    /// # Errors
+    /// [`MapError::L1Entry`] and [`MapError::L2Entry`] for entries that are in no state.
+    ///
+    /// # Spec
+    /// "Read algorithm".
+    #[inline]
+    pub fn resolve(&self, range: GuestRange) -> Result<Resolved, MapError> {
+        let inner = &*self.0;
+        let mut at = range.start;
+        let end = range.end();
+        let mut found: Option<Extent> = None;
+        while at < end {
+            let l1_index = inner.geometry.l1_index(at);
+            let raw = inner.l1.get(l1_index);
+            let entry = L1Entry::decode(raw, inner.geometry)
+                .map_err(|source| MapError::L1Entry { index: l1_index, source })?;
+            let stretch = match entry {
+                L1Entry::Unallocated => {
+                    let span = inner.geometry.bytes_per_l2();
+                    let next = GuestOffset::new((at.get() / span + 1).saturating_mul(span));
+                    let len = next.min(end) - at;
+                    let extent = Extent { len, kind: ExtentKind::Unallocated };
+                    Stretch { extent, whole: true }
+                }
+                L1Entry::Table { at: table, .. } => {
+                    let place = inner.slices.place(table, at);
+                    let want = end - at;
+                    let stretch = inner
+                        .l2
+                        .read(place.slice, |words| inner.stretch(words, place.word, place.left, at, want));
+                    match stretch {
+                        Some(result) => {
+                            result.map_err(|(at, source)| MapError::L2Entry { at, source })?
+                        }
+                        None if found.is_some() => break,
+                        None => return Ok(Resolved::Wanted(Fetch::Slice(place.slice))),
+                    }
+                }
+            };
+            at = at + stretch.extent.len;
+            match &mut found {
+                None => found = Some(stretch.extent),
+                Some(extent) => {
+                    if !extent.join(stretch.extent) {
+                        break;
+                    }
+                }
+            }
+            if !stretch.whole {
+                break;
+            }
+        }
+        Ok(Resolved::Extent(
+            found.unwrap_or(Extent { len: 0, kind: ExtentKind::Unallocated }),
+        ))
+    }
+
+    /// The host offset and length of the part of `range` that may be written where it is.
+    ///
+    /// `None` if the first byte needs a plan, or something is not in memory or not yet trusted:
+    /// [`Mapping::prepare_write`] tells.
+    ///
+    /// # Concurrency
+    /// As for [`Mapping::resolve`]. The caller's pin, taken before, keeps the clusters from reuse.
+    #[inline]
+    #[must_use]
+    pub fn resolve_in_place(&self, range: GuestRange) -> Option<(HostOffset, u64)> {
+        let inner = &*self.0;
+        let raw = inner.l1.get(inner.geometry.l1_index(range.start));
+        let Ok(L1Entry::Table { at: table, sharing: Sharing::Exclusive }) =
+            L1Entry::decode(raw, inner.geometry)
+        else {
+            return None;
+        };
+        let place = inner.slices.place(table, range.start);
+        inner.l2.read(place.slice, |words| {
+            if words.note() != note::TRUSTED {
+                return None;
+            }
+            inner.in_place(words, place.word, place.left, range)
+        })?
+    }
+}
+
+impl Inner {
+    fn state(
+        &self,
+        words: Words<'_>,
+        word: usize,
+        at: GuestOffset,
+    ) -> Result<ClusterState, (GuestOffset, EntryError)> {
+        ClusterState::decode(words.get(word), &self.rules).map_err(|source| (at, source))
+    }
+
+    /// The longest extent from `at` on, within the `left` entries of the slice and `want` bytes.
+    #[inline]
+    fn stretch(
+        &self,
+        words: Words<'_>,
+        word: usize,
+        left: u64,
+        at: GuestOffset,
+        want: u64,
+    ) -> Result<Stretch, (GuestOffset, EntryError)> {
+        let cluster = self.geometry.cluster_size();
+        let skip = self.geometry.in_cluster(at);
+        let first_len = (cluster - skip).min(want);
+        let kind = match self.state(words, word, at)? {
+            ClusterState::Unallocated => ExtentKind::Unallocated,
+            ClusterState::Zero { at, .. } => ExtentKind::Zero { at: at.map(|at| at + skip) },
+            ClusterState::Data { at, .. } => ExtentKind::Data { at: at + skip },
+            ClusterState::Compressed(run) => {
+                let extent = Extent { len: first_len, kind: ExtentKind::Compressed { run, skip } };
+                return Ok(Stretch { extent, whole: false });
+            }
+        };
+        let mut extent = Extent { len: first_len, kind };
+        for n in 1..left {
+            if extent.len >= want {
+                break;
+            }
+            let at = at + extent.len;
+            let len = cluster.min(want - extent.len);
+            let place = word + usize::try_from(n).unwrap_or(usize::MAX - word);
+            let kind = match self.state(words, place, at) {
+                Ok(ClusterState::Unallocated) => ExtentKind::Unallocated,
+                Ok(ClusterState::Zero { at, .. }) => ExtentKind::Zero { at },
+                Ok(ClusterState::Data { at, .. }) => ExtentKind::Data { at },
+                // A bad entry is reported to the request that asks for it.
+                Ok(ClusterState::Compressed(_)) | Err(_) => {
+                    return Ok(Stretch { extent, whole: false });
+                }
+            };
+            if !extent.join(Extent { len, kind }) {
+                return Ok(Stretch { extent, whole: false });
+            }
+        }
+        Ok(Stretch { extent, whole: true })
+    }
+
+    /// The part of `range` that is exclusive data, contiguous in the file.
+    #[inline]
+    pub(crate) fn in_place(
+        &self,
+        words: Words<'_>,
+        word: usize,
+        left: u64,
+        range: GuestRange,
+    ) -> Option<(HostOffset, u64)> {
+        let cluster = self.geometry.cluster_size();
+        let exclusive = |word: usize| match ClusterState::decode(words.get(word), &self.rules) {
+            Ok(ClusterState::Data { at, sharing: Sharing::Exclusive }) => Some(at),
+            _ => None,
+        };
+        let skip = self.geometry.in_cluster(range.start);
+        let start = exclusive(word)?;
+        let mut len = cluster - skip;
+        for n in 1..left {
+            if len >= range.len {
+                break;
+            }
+            let next = exclusive(word + usize::try_from(n).unwrap_or(usize::MAX - word));
+            if next != start.checked_add(skip + len) {
+                break;
+            }
+            len += cluster;
+        }
+        Some((start + skip, len.min(range.len)))
+    }
+}

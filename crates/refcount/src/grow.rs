@@ -1,0 +1,277 @@
+//! New refcount blocks and a larger refcount table.
+//!
+//! Both are runs of their own: while one is under way nothing else writes metadata.
+//!
+//! ```text
+//!   block:  block written (counting itself where it can) -> its count elsewhere, if not itself
+//!             -> barrier -> table entry
+//!   table:  new blocks, new table, their counts -> barrier -> header -> barrier -> old table freed
+//! ```
+
+use holstein_cache::RunGuard;
+use holstein_format::limits::MAX_REFCOUNT_TABLE_BYTES;
+use holstein_format::{RefcountTableEntry, field_offset};
+use holstein_guard::planted::{Bug, is_planted};
+use holstein_guard::{Intent, Region};
+use holstein_units::{HostCluster, HostOffset};
+
+use crate::refcounts::Inner;
+use crate::{Freed, RefcountError};
+
+impl Inner {
+    /// Makes sure that table entry `index` has a block, placed at `after` or later.
+    pub(crate) fn grow(&self, index: u64, after: HostCluster) -> Result<(), RefcountError> {
+        self.load_table()?;
+        let guard = self.sequencer.lock();
+        self.grow_locked(&guard, index, after.get())
+    }
+
+    fn grow_locked(
+        &self,
+        run: &RunGuard<'_>,
+        index: u64,
+        after: u64,
+    ) -> Result<(), RefcountError> {
+        // Ends after a few rounds: each makes a block or a larger table, and a block made for
+        // another range counts itself there.
+        let mut wanted = vec![(index, after)];
+        while let Some(&(index, after)) = wanted.last() {
+            if self.has_block(index)? {
+                wanted.pop();
+                continue;
+            }
+            if index >= self.table_entries() {
+                self.grow_table(run, index, after)?;
+                continue;
+            }
+            let block = self.reserve_now(1, after)?;
+            let counted_in = block >> self.block_bits();
+            if counted_in != index && !self.has_block(counted_in)? {
+                self.unreserve(block);
+                wanted.push((counted_in, block));
+                continue;
+            }
+            self.make_block(run, index, block, counted_in == index)?;
+        }
+        Ok(())
+    }
+
+    fn has_block(&self, index: u64) -> Result<bool, RefcountError> {
+        let state = self.lock();
+        let table = state.table.as_ref().map_or(&[][..], |t| t);
+        Ok(self.block_at(&state, table, index)?.is_some())
+    }
+
+    fn table_entries(&self) -> u64 {
+        self.lock().table.as_ref().map_or(0, |t| t.len() as u64)
+    }
+
+    /// Finds and reserves `want` clusters at or past `from`, reading what is missing. The counters
+    /// of clusters that have no block count as 0.
+    fn reserve_now(&self, want: u64, from: u64) -> Result<u64, RefcountError> {
+        loop {
+            let wanted = {
+                let mut guard = self.lock();
+                let state = &mut *guard;
+                let table = state.table.as_ref().map_or(&[][..], |t| t);
+                match self.find_run(state, table, want, from)? {
+                    Ok(first) => {
+                        self.reject_metadata(first, want)?;
+                        state.reserved.insert(first, want);
+                        if state.fresh_from != u64::MAX {
+                            state.fresh_from = state.fresh_from.max(first + want);
+                        }
+                        return Ok(first);
+                    }
+                    Err(wanted) => wanted,
+                }
+            };
+            match wanted {
+                crate::Wanted::Block(at) => self.fetch_block(at)?,
+                crate::Wanted::Table | crate::Wanted::Growth { .. } => self.load_table()?,
+            }
+        }
+    }
+
+    fn unreserve(&self, first: u64) {
+        self.lock().reserved.remove(first);
+    }
+
+    /// Writes the block of table entry `index` to `cluster` and hooks it in.
+    ///
+    /// On failure the cluster stays reserved for the life of the image: the file may name it.
+    fn make_block(
+        &self,
+        run: &RunGuard<'_>,
+        index: u64,
+        cluster: u64,
+        counts_itself: bool,
+    ) -> Result<(), RefcountError> {
+        let at = self.geometry.host_offset(HostCluster::new(cluster));
+        let mut content = self.zeroed_cluster();
+        if counts_itself {
+            let slot = cluster & ((1 << self.block_bits()) - 1);
+            self.order.write(&mut content, slot, 1);
+        } else {
+            self.change(HostCluster::new(cluster), 1, |_, _| 1)?;
+        }
+        let table = self.lock().layout.table;
+        let entry = table + index * 8;
+        let raw = RefcountTableEntry::Block(at).encode();
+        let intent = Intent::Metadata(Region::RefcountBlock);
+        self.file.regions().insert(Region::RefcountBlock, HostCluster::new(cluster), 1);
+        let hook = || self.file.write(Intent::Metadata(Region::RefcountTable), entry, &raw.to_be_bytes());
+        if is_planted(Bug::BlockEntryBeforeBlock) {
+            hook()?;
+            run.flush()?;
+        }
+        self.file.write(intent, at, &content)?;
+        if counts_itself { self.file.barrier()? } else { run.flush()? }
+        hook()?;
+        {
+            let mut state = self.lock();
+            let index = usize::try_from(index).expect("the entry is within the table");
+            if let Some(entry) = state.table.as_mut().and_then(|t| t.get_mut(index)) {
+                *entry = raw;
+            }
+            state.reserved.remove(cluster);
+        }
+        // Where there is no room the block is read when it is needed.
+        let _ = self.cache.install_bytes(at, &content);
+        Ok(())
+    }
+
+    fn zeroed_cluster(&self) -> Vec<u8> {
+        let len = usize::try_from(self.geometry.cluster_size()).expect("at most 2 MiB");
+        vec![0; len]
+    }
+
+    /// Moves the table to a larger one that has an entry `index`, together with the blocks that
+    /// the new place and `index` need.
+    fn grow_table(
+        &self,
+        run: &RunGuard<'_>,
+        index: u64,
+        after: u64,
+    ) -> Result<(), RefcountError> {
+        let cluster = self.geometry.cluster_size();
+        let file_end = self.geometry.clusters_for(self.file.len()?);
+        let old = self.table_entries();
+        let mut clusters = 1;
+        let (start, plan) = loop {
+            let start = self.reserve_now(clusters, after.max(file_end))?;
+            let mut plan = self.plan_table(start, clusters, index, old)?;
+            if plan.clusters() <= clusters {
+                // No cluster of the run is left over: the table takes them all.
+                plan.table_clusters += clusters - plan.clusters();
+                break (start, plan);
+            }
+            self.unreserve(start);
+            clusters = plan.clusters();
+        };
+        let at = |n: u64| self.geometry.host_offset(HostCluster::new(start + n));
+        let bits = self.block_bits();
+        let (first, end) = (start, start + clusters);
+
+        // Counts of the new clusters in blocks that exist already.
+        for n in first..end {
+            if !plan.new_blocks.contains(&(n >> bits)) {
+                self.change(HostCluster::new(n), 1, |_, _| 1)?;
+            }
+        }
+        let mut table = {
+            let state = self.lock();
+            state.table.clone().unwrap_or_default()
+        };
+        let entries = plan.table_clusters * cluster / 8;
+        table.resize(usize::try_from(entries).expect("at most 2^20 entries"), 0);
+        let regions = self.file.regions();
+        let mut contents = Vec::new();
+        for (n, &index) in (0_u64..).zip(&plan.new_blocks) {
+            let mut content = self.zeroed_cluster();
+            for counted in first.max(index << bits)..end.min((index + 1) << bits) {
+                self.order.write(&mut content, counted & ((1 << bits) - 1), 1);
+            }
+            regions.insert(Region::RefcountBlock, HostCluster::new(start + n), 1);
+            self.file.write(Intent::Metadata(Region::RefcountBlock), at(n), &content)?;
+            let slot = usize::try_from(index).expect("at most 2^20 entries");
+            table[slot] = RefcountTableEntry::Block(at(n)).encode();
+            contents.push((at(n), content));
+        }
+        let table_at = at(plan.new_blocks.len() as u64);
+        let mut bytes = Vec::with_capacity(table.len() * 8);
+        for entry in &table {
+            bytes.extend_from_slice(&entry.to_be_bytes());
+        }
+        let place = self.geometry.host_cluster(table_at);
+        regions.insert(Region::RefcountTable, place, plan.table_clusters);
+        self.file.write(Intent::Metadata(Region::RefcountTable), table_at, &bytes)?;
+        run.flush()?;
+        let table_clusters =
+            u32::try_from(plan.table_clusters).expect("a table of 8 MiB has at most 2^14 clusters");
+        let mut fields = table_at.get().to_be_bytes().to_vec();
+        fields.extend_from_slice(&table_clusters.to_be_bytes());
+        let header = HostOffset::new(field_offset::REFCOUNT_TABLE);
+        self.file.write(Intent::Metadata(Region::MainHeader), header, &fields)?;
+        self.file.barrier()?;
+
+        let old_layout = {
+            let mut state = self.lock();
+            let old_layout = state.layout;
+            state.layout.table = table_at;
+            state.layout.table_clusters = table_clusters;
+            state.table = Some(table);
+            state.reserved.remove(start);
+            old_layout
+        };
+        for (at, content) in contents {
+            let _ = self.cache.install_bytes(at, &content);
+        }
+        let old_first = self.geometry.host_cluster(old_layout.table);
+        let old_count = u64::from(old_layout.table_clusters);
+        regions.remove(Region::RefcountTable, old_first, old_count);
+        self.retire(old_first, old_count, Freed::Other);
+        Ok(())
+    }
+
+    /// Which blocks and how much table are needed when `clusters` clusters from `start` hold them.
+    fn plan_table(
+        &self,
+        start: u64,
+        clusters: u64,
+        index: u64,
+        old_entries: u64,
+    ) -> Result<TablePlan, RefcountError> {
+        let bits = self.block_bits();
+        let per_cluster = self.geometry.cluster_size() / 8;
+        let last = index.max((start + clusters - 1) >> bits);
+        let mut new_blocks = Vec::new();
+        for candidate in
+            std::iter::once(index).chain(start >> bits..=(start + clusters - 1) >> bits)
+        {
+            if !new_blocks.contains(&candidate) && !self.has_block(candidate)? {
+                new_blocks.push(candidate);
+            }
+        }
+        // Half as much again as there was, so that growth is rare.
+        let entries = (last + 1).max(old_entries + old_entries / 2);
+        let max = MAX_REFCOUNT_TABLE_BYTES / self.geometry.cluster_size();
+        let table_clusters = entries.div_ceil(per_cluster).min(max.max(1));
+        if last >= table_clusters * per_cluster {
+            return Err(RefcountError::Full { want: 1, limit: (table_clusters * per_cluster) << bits });
+        }
+        Ok(TablePlan { new_blocks, table_clusters })
+    }
+}
+
+/// A table to be: its new blocks come first, then the table.
+struct TablePlan {
+    new_blocks: Vec<u64>,
+    table_clusters: u64,
+}
+
+impl TablePlan {
+    fn clusters(&self) -> u64 {
+        self.new_blocks.len() as u64 + self.table_clusters
+    }
+}

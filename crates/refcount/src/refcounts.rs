@@ -1,0 +1,430 @@
+//! The refcounts of an open image.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use holstein_cache::{Capture, FetchStart, RankedTables, Rung, Sequencer, TableCache, TableWrite};
+use holstein_format::{RefcountOrder, RefcountTableEntry};
+use holstein_guard::planted::{Bug, is_planted};
+use holstein_guard::{ImageFile, Region};
+use holstein_units::{Epoch, Geometry, HostCluster, HostOffset, HostRange};
+
+use crate::quarantine::{Quarantine, Retired};
+use crate::reserved::RunSet;
+use crate::{
+    ClusterAllocator, Counted, DiscardPolicy, Forfeit, Freed, RefcountError, Reservation, Reserved,
+    Wanted,
+};
+
+/// Where the refcount structures are, as the header says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RefcountLayout {
+    /// The width of a counter.
+    pub order: RefcountOrder,
+    /// The refcount table.
+    pub table: HostOffset,
+    /// Its length in clusters.
+    pub table_clusters: u32,
+}
+
+/// Who owns which host cluster.
+///
+/// # Concurrency
+/// One short lock for the choice of clusters and for the quarantine; never held during I/O. A
+/// counter is read without it.
+#[derive(Clone)]
+pub struct Refcounts(pub(crate) Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) file: Arc<ImageFile>,
+    pub(crate) sequencer: Arc<Sequencer>,
+    pub(crate) cache: Arc<TableCache>,
+    pub(crate) order: RefcountOrder,
+    pub(crate) geometry: Geometry,
+    policy: DiscardPolicy,
+    state: Mutex<State>,
+    /// Held while the table is read for the first time.
+    loading: Mutex<()>,
+}
+
+/// What the lock guards.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) layout: RefcountLayout,
+    /// The refcount table, once it was needed; entries as in the file.
+    pub(crate) table: Option<Vec<u64>>,
+    /// No cluster below it is free.
+    pub(crate) hint: u64,
+    /// Clusters that are spoken for without being counted.
+    pub(crate) reserved: RunSet,
+    /// The file has never reached this cluster or any past it.
+    pub(crate) fresh_from: u64,
+    quarantine: Quarantine,
+}
+
+impl std::fmt::Debug for Refcounts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Refcounts").field("order", &self.0.order).finish_non_exhaustive()
+    }
+}
+
+impl Refcounts {
+    /// The refcounts of the image behind `sequencer`, with room for `blocks` blocks in memory.
+    ///
+    /// Reads nothing: the table is read when it is first needed.
+    #[must_use]
+    pub fn new(
+        sequencer: Arc<Sequencer>,
+        layout: RefcountLayout,
+        blocks: u64,
+        policy: DiscardPolicy,
+    ) -> Self {
+        let file = Arc::clone(sequencer.file());
+        let geometry = file.geometry();
+        Self(Arc::new(Inner {
+            cache: TableCache::new(geometry.cluster_size(), blocks),
+            file,
+            sequencer,
+            order: layout.order,
+            geometry,
+            policy,
+            state: Mutex::new(State {
+                layout,
+                table: None,
+                hint: 1,
+                reserved: RunSet::default(),
+                fresh_from: u64::MAX,
+                quarantine: Quarantine::default(),
+            }),
+            loading: Mutex::new(()),
+        }))
+    }
+
+    /// Where the refcount structures are now.
+    #[must_use]
+    pub fn layout(&self) -> RefcountLayout {
+        self.0.lock().layout
+    }
+
+    /// Clusters that wait for the change that dropped them to be durable.
+    #[must_use]
+    pub fn quarantined(&self) -> u64 {
+        self.0.lock().quarantine.clusters()
+    }
+
+    /// Whether a count in memory differs from the file.
+    #[must_use]
+    pub fn is_dirty(&self) -> bool {
+        self.0.cache.is_dirty()
+    }
+}
+
+impl Inner {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no holder of the allocator's lock panics")
+    }
+
+    /// Binary logarithm of the counters in a block.
+    pub(crate) fn block_bits(&self) -> u32 {
+        self.order.block_bits(self.geometry.cluster_bits())
+    }
+
+    pub(crate) fn load_table(&self) -> Result<(), RefcountError> {
+        let _once = self.loading.lock().expect("no reader of the table panics");
+        let layout = {
+            let state = self.lock();
+            if state.table.is_some() {
+                return Ok(());
+            }
+            state.layout
+        };
+        let bytes = u64::from(layout.table_clusters) * self.geometry.cluster_size();
+        let len = usize::try_from(bytes).expect("the header allows at most 8 MiB of table");
+        let mut raw = vec![0; len];
+        self.file.read(layout.table, &mut raw)?;
+        let table: Vec<u64> = raw
+            .chunks_exact(8)
+            .map(|b| u64::from_be_bytes(b.try_into().expect("chunks of 8 bytes")))
+            .collect();
+        let regions = self.file.regions();
+        regions.insert(
+            Region::RefcountTable,
+            self.geometry.host_cluster(layout.table),
+            u64::from(layout.table_clusters),
+        );
+        for entry in &table {
+            if let Ok(RefcountTableEntry::Block(at)) =
+                RefcountTableEntry::decode(*entry, self.geometry)
+            {
+                regions.insert(Region::RefcountBlock, self.geometry.host_cluster(at), 1);
+            }
+        }
+        let end = self.geometry.clusters_for(self.file.len()?);
+        let fresh = self.file.storage().capabilities().zero_beyond_end;
+        let mut state = self.lock();
+        state.fresh_from = if fresh { end } else { u64::MAX };
+        state.table = Some(table);
+        Ok(())
+    }
+
+    /// The block of table entry `index`: `None` if there is none, `Err` if the entry is bad.
+    pub(crate) fn block_at(
+        &self,
+        state: &State,
+        table: &[u64],
+        index: u64,
+    ) -> Result<Option<HostOffset>, RefcountError> {
+        let raw = usize::try_from(index).ok().and_then(|i| table.get(i)).copied().unwrap_or(0);
+        match RefcountTableEntry::decode(raw, self.geometry) {
+            Ok(RefcountTableEntry::Absent) => Ok(None),
+            Ok(RefcountTableEntry::Block(at)) if at.get() != 0 => Ok(Some(at)),
+            _ => Err(RefcountError::BadTableEntry { table: state.layout.table, index, raw }),
+        }
+    }
+
+    /// Reads the block at `at` into memory. Blocks on I/O.
+    pub(crate) fn fetch_block(&self, at: HostOffset) -> Result<(), RefcountError> {
+        match self.cache.begin_fetch(at) {
+            FetchStart::Present => Ok(()),
+            FetchStart::Busy => {
+                self.cache.wait_for_fetch(at);
+                Ok(())
+            }
+            FetchStart::Mine(ticket) => {
+                let len = usize::try_from(self.geometry.cluster_size())
+                    .expect("a cluster is at most 2 MiB");
+                let mut block = vec![0; len];
+                self.file.read(at, &mut block)?;
+                Ok(ticket.install(&block)?)
+            }
+        }
+    }
+
+    /// The refcount of a cluster, reading what is missing. Blocks on I/O.
+    pub(crate) fn count_now(&self, cluster: HostCluster) -> Result<u64, RefcountError> {
+        loop {
+            match self.count(cluster)? {
+                Counted::Count(count) => return Ok(count),
+                Counted::Wanted(wanted) => self.fetch_for_count(wanted)?,
+            }
+        }
+    }
+
+    fn fetch_for_count(&self, wanted: Wanted) -> Result<(), RefcountError> {
+        match wanted {
+            Wanted::Table => self.load_table(),
+            Wanted::Block(at) => self.fetch_block(at),
+            Wanted::Growth { .. } => unreachable!("counting never grows the table"),
+        }
+    }
+
+    pub(crate) fn count(&self, cluster: HostCluster) -> Result<Counted, RefcountError> {
+        let index = cluster.get() >> self.block_bits();
+        let slot = cluster.get() & ((1 << self.block_bits()) - 1);
+        let block = {
+            let state = self.lock();
+            let Some(table) = &state.table else { return Ok(Counted::Wanted(Wanted::Table)) };
+            match self.block_at(&state, table, index)? {
+                None => return Ok(Counted::Count(0)),
+                Some(at) => at,
+            }
+        };
+        let place = self.order.locate(slot);
+        let mask = self.order.mask();
+        Ok(match self.cache.read(block, |words| words.get(place.word) >> place.shift & mask) {
+            Some(count) => Counted::Count(count),
+            None => Counted::Wanted(Wanted::Block(block)),
+        })
+    }
+
+    /// Changes the counts of `count` clusters from `first` by `f`, reading what is missing. Every
+    /// block must exist. Blocks on I/O.
+    pub(crate) fn change(
+        &self,
+        first: HostCluster,
+        count: u64,
+        mut f: impl FnMut(u64, u64) -> u64,
+    ) -> Result<(), RefcountError> {
+        let per_block = 1_u64 << self.block_bits();
+        let mut at = first.get();
+        let end = at + count;
+        while at < end {
+            let stop = ((at / per_block + 1) * per_block).min(end);
+            let hold = loop {
+                let block = {
+                    let state = self.lock();
+                    let table = state.table.as_ref().map_or(&[][..], |t| t);
+                    self.block_at(&state, table, at / per_block)?
+                };
+                let block =
+                    block.ok_or(RefcountError::Underflow { cluster: HostCluster::new(at) })?;
+                match self.cache.hold(block) {
+                    Some(hold) => break hold,
+                    None => self.fetch_block(block)?,
+                }
+            };
+            change_slots(&hold, self.order, at % per_block, stop - at, |slot, n| {
+                f(at - at % per_block + slot, n)
+            });
+            at = stop;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn retire(&self, first: HostCluster, count: u64, freed: Freed) {
+        let mut state = self.lock();
+        let epoch = self.sequencer.open_epoch();
+        let retired = Retired { epoch, first, count, freed };
+        if is_planted(Bug::QuarantineSkipped) {
+            drop(state);
+            let _ = self.lower(retired);
+            return;
+        }
+        state.quarantine.push(retired);
+    }
+
+    /// Lowers the counts of clusters that left quarantine and frees those that reach 0, one block
+    /// at a time. Returns what is left to do where that failed.
+    fn lower(&self, retired: Retired) -> Result<(), (RefcountError, Retired)> {
+        let per_block = 1_u64 << self.block_bits();
+        let mut left = retired;
+        while left.count > 0 {
+            let at = left.first.get();
+            let n = ((at / per_block + 1) * per_block - at).min(left.count);
+            self.lower_in_block(left.first, n, self.policy.passes(left.freed))
+                .map_err(|error| (error, left))?;
+            left.first = HostCluster::new(at + n);
+            left.count -= n;
+        }
+        Ok(())
+    }
+
+    fn lower_in_block(&self, first: HostCluster, n: u64, pass: bool) -> Result<(), RefcountError> {
+        // Spoken for from before a count can be seen at 0 until its hole is punched.
+        self.lock().reserved.insert(first.get(), n);
+        let mut freed: Vec<(u64, u64)> = Vec::new();
+        let result = self.change(first, n, |cluster, count| {
+            if count == 1 {
+                match freed.last_mut() {
+                    Some((first, n)) if *first + *n == cluster => *n += 1,
+                    _ => freed.push((cluster, 1)),
+                }
+            }
+            count.saturating_sub(1)
+        });
+        if pass {
+            for (first, n) in &freed {
+                let start = self.geometry.host_offset(HostCluster::new(*first));
+                self.file.discard(HostRange { start, len: n * self.geometry.cluster_size() });
+            }
+        }
+        let mut state = self.lock();
+        state.reserved.remove(first.get());
+        if let Some((first, _)) = freed.first() {
+            state.hint = state.hint.min(*first);
+        }
+        result
+    }
+}
+
+/// Applies `f(slot, count)` to `n` counters from `slot` on in a held block.
+pub(crate) fn change_slots(
+    hold: &holstein_cache::Hold,
+    order: RefcountOrder,
+    slot: u64,
+    n: u64,
+    mut f: impl FnMut(u64, u64) -> u64,
+) {
+    let first = order.locate(slot).word;
+    let last = order.locate(slot + n - 1).word;
+    let per_word = 64 / u64::from(order.bits());
+    hold.update(first, last - first + 1, |i, mut word| {
+        let base = i as u64 * per_word;
+        for s in base.max(slot)..(base + per_word).min(slot + n) {
+            let place = order.locate(s);
+            let old = word >> place.shift & order.mask();
+            let new = f(s, old) & order.mask();
+            word = word & !(order.mask() << place.shift) | new << place.shift;
+        }
+        word
+    });
+}
+
+impl ClusterAllocator for Refcounts {
+    fn reserve(&self, want: u64) -> Result<Reserved, RefcountError> {
+        let forfeit: Arc<dyn Forfeit> = Arc::<Inner>::clone(&self.0);
+        self.0.reserve(want, forfeit)
+    }
+
+    fn commit(&self, mut reservation: Reservation) -> HostCluster {
+        let first = reservation.first();
+        let per_block = 1_u64 << self.0.block_bits();
+        let end = first.get() + reservation.count();
+        let mut at = first.get();
+        for hold in reservation.blocks() {
+            let stop = ((at / per_block + 1) * per_block).min(end);
+            change_slots(hold, self.0.order, at % per_block, stop - at, |_, _| 1);
+            at = stop;
+        }
+        assert_eq!(at, end, "a reservation holds the blocks of all its clusters");
+        reservation.defuse();
+        self.0.lock().reserved.remove(first.get());
+        first
+    }
+
+    fn retire(&self, first: HostCluster, count: u64, freed: Freed) {
+        self.0.retire(first, count, freed);
+    }
+
+    fn count(&self, cluster: HostCluster) -> Result<Counted, RefcountError> {
+        self.0.count(cluster)
+    }
+
+    fn fetch(&self, wanted: Wanted) -> Result<(), RefcountError> {
+        match wanted {
+            Wanted::Table => self.0.load_table(),
+            Wanted::Block(at) => match self.0.fetch_block(at) {
+                Err(RefcountError::Cache(_)) => {
+                    // Every slot is dirty: a run makes room.
+                    self.0.sequencer.flush()?;
+                    self.0.fetch_block(at)
+                }
+                result => result,
+            },
+            Wanted::Growth { index, after } => self.0.grow(index, after),
+        }
+    }
+}
+
+impl Forfeit for Inner {
+    fn forfeit(&self, first: HostCluster, _count: u64) {
+        let mut state = self.lock();
+        state.reserved.remove(first.get());
+        state.hint = state.hint.min(first.get());
+    }
+}
+
+impl RankedTables for Refcounts {
+    fn region(&self) -> Region {
+        Region::RefcountBlock
+    }
+
+    fn capture(&self, capture: &mut Capture) {
+        self.0.cache.capture(&mut capture.writes, |_| Rung::Counts);
+    }
+
+    fn settle(&self, writes: &[TableWrite], durable: bool, _attempted: bool) {
+        self.0.cache.settle(writes, durable);
+    }
+
+    fn release(&self, run: Epoch, oldest: Option<Epoch>) {
+        loop {
+            let retired = self.0.lock().quarantine.pop(run, oldest);
+            let Some(retired) = retired else { break };
+            if let Err((_, left)) = self.0.lower(retired) {
+                // They stay counted until the next run can read their block: a leak at worst.
+                self.0.lock().quarantine.put_back(left);
+                break;
+            }
+        }
+    }
+}
