@@ -92,7 +92,13 @@ fn log(bench: &Bench<'_>, name: &str) -> Result<Log> {
 
 /// The end of `output`, and where all of it is.
 pub(crate) fn failure(output: &str, log: &Log) -> String {
-    format!("{}\nwhole log: {}", tail(output, TAIL_LINES), log.path().display())
+    const PROGRESS: [&str; 6] =
+        ["Compiling ", "Checking ", "Documenting ", "Downloaded ", "Fresh ", "Blocking "];
+    let telling = output
+        .lines()
+        .filter(|line| !PROGRESS.iter().any(|progress| line.trim_start().starts_with(progress)));
+    let telling = telling.collect::<Vec<_>>().join("\n");
+    format!("{}\nwhole log: {}", tail(&telling, TAIL_LINES), log.path().display())
 }
 
 /// Runs one command that is one test.
@@ -112,7 +118,8 @@ fn run_tidy(bench: &Bench<'_>, name: &'static str) -> Result<Report> {
     for line in verdict.lines() {
         log.note(&line)?;
     }
-    let failure = (verdict.tally().failed > 0).then(|| failure(&verdict.errors().join("\n"), &log));
+    // All of them: each is short, and says what to do.
+    let failure = (verdict.tally().failed > 0).then(|| verdict.errors().join("\n"));
     Ok(Report { tally: verdict.tally(), notes: verdict.warnings(), failure, ..Report::default() })
 }
 
@@ -122,9 +129,13 @@ fn run_fmt(bench: &Bench<'_>, name: &'static str) -> Result<Report> {
     }
     let log = log(bench, name)?;
     let mut report = Report::default();
-    for manifest in ["Cargo.toml", "fuzz/Cargo.toml"] {
+    // The package of fuzz targets alone: `--all` would go through the crates it depends on again.
+    for (manifest, choice) in
+        [("Cargo.toml", "--all"), ("fuzz/Cargo.toml", "--package=holstein-fuzz")]
+    {
         let mut command = bench.workspace.cargo();
-        command.args(["fmt", "--all", "--check", "--manifest-path", manifest]);
+        command.args(["fmt", "--check", choice, "--manifest-path", manifest]);
+        command.args(["--", "--color", "never"]);
         let done = log.run(&mut command, LIMIT)?;
         report.tally += Tally::one(done.ok);
         if !done.ok {

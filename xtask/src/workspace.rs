@@ -67,7 +67,7 @@ impl Workspace {
     /// A command that runs `cargo` in the workspace.
     pub(crate) fn cargo(&self) -> Command {
         let mut command = Command::new("cargo");
-        command.current_dir(&self.root);
+        command.current_dir(&self.root).env("CARGO_TERM_COLOR", "never");
         // Set for this program by the cargo that runs it; a cargo below it must choose for itself.
         for name in ["CARGO_MANIFEST_DIR", "CARGO_MANIFEST_PATH", "CARGO_PKG_NAME"] {
             command.env_remove(name);

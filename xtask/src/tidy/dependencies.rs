@@ -1,6 +1,7 @@
 //! A dependency that is named is used: by a member, and in that member's sources.
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Component, Path, PathBuf};
 
 use anyhow::Result;
 
@@ -33,14 +34,41 @@ pub(super) fn check(workspace: &Workspace, tree: &Tree) -> Result<Vec<Finding>> 
     Ok(findings)
 }
 
-/// Whether a source under `folder` names the crate `dependency`.
+/// Whether a source under `folder`, or one that such a source includes by its path, names the crate
+/// `dependency`.
 fn names(tree: &Tree, folder: &Path, dependency: &str) -> bool {
     let identifier = dependency.replace('-', "_");
-    tree.rust().filter(|(path, _)| path.starts_with(folder)).any(|(_, text)| {
+    let inside = |path: &Path| path.starts_with(folder);
+    let included: BTreeSet<PathBuf> = tree
+        .rust()
+        .filter(|(path, _)| inside(path))
+        .flat_map(|(path, text)| included(path, text))
+        .collect();
+    tree.rust().filter(|(path, _)| inside(path) || included.contains(*path)).any(|(_, text)| {
         text.lines()
             .filter(|line| !line.trim_start().starts_with("//"))
             .any(|line| has_path_to(line, &identifier))
     })
+}
+
+/// The files that the source `path` includes by `#[path = "..."]`, relative to the root.
+fn included(path: &Path, text: &str) -> Vec<PathBuf> {
+    let folder = path.parent().unwrap_or(Path::new(""));
+    text.lines()
+        .filter_map(|line| line.trim().strip_prefix("#[path = \"")?.strip_suffix("\"]"))
+        .map(|name| {
+            let mut whole = PathBuf::new();
+            for part in folder.join(name).components() {
+                match part {
+                    Component::ParentDir => {
+                        whole.pop();
+                    }
+                    part => whole.push(part),
+                }
+            }
+            whole
+        })
+        .collect()
 }
 
 /// Whether `line` has the word `identifier` as the start of a path, or as a name that is imported.
@@ -96,5 +124,15 @@ mod tests {
         assert!(!names(&tree, Path::new("crates/a"), "aes"));
         assert!(names(&tree, Path::new("crates/a"), "cbc"));
         assert!(!names(&tree, Path::new("crates/b"), "cbc"));
+    }
+
+    #[test]
+    fn a_file_included_by_its_path_counts() {
+        let tree = Tree::of(&[
+            ("tests/tests/a.rs", "#[path = \"../../fuzz/b.rs\"]\nmod b;\n"),
+            ("fuzz/b.rs", "use aes::x;\n"),
+        ]);
+        assert!(names(&tree, Path::new("tests"), "aes"));
+        assert!(!names(&tree, Path::new("crates"), "aes"));
     }
 }

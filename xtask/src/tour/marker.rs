@@ -12,7 +12,7 @@ use anyhow::{Context, Result, ensure};
 /// The file system's block.
 const BLOCK: u64 = 4096;
 /// Blocks of the file.
-const BLOCKS: u64 = 512;
+const BLOCKS: u64 = 2048;
 const MAGIC: &[u8] = b"holstein tour: this block may be written\n";
 
 /// The longest piece of the file that lies in one piece on the disk.

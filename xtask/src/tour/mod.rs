@@ -154,9 +154,8 @@ fn disk(
     let writes = marker.writes();
     let mut command = vec!["io".to_owned()];
     for write in &writes {
+        // Each is read back at once: the next one overwrites a part of it.
         command.extend(["-c".to_owned(), write.command()]);
-    }
-    for write in &writes {
         command.extend(["-c".to_owned(), write.read_back()]);
     }
     command.push("disk.qcow2".to_owned());

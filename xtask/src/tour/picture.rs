@@ -11,6 +11,9 @@ const ROWS: u64 = 8;
 const SVG_COLUMNS: u64 = 128;
 const SVG_ROWS: u64 = 32;
 const CELL: u64 = 7;
+/// Colours of data at the start and at the end of the image file: red, green, blue.
+const START: [u8; 3] = [38, 92, 178];
+const END: [u8; 3] = [196, 48, 84];
 
 /// What a range of the disk is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -192,7 +195,13 @@ impl Cell {
         if self.data > 0 {
             let place = self.offset.unwrap_or_default() as f64 / end as f64;
             let share = self.data as f64 / (self.data + self.zero + self.hole) as f64;
-            format!("hsl({:.0} 70% {:.0}%)", 220.0 + 140.0 * place, 85.0 - 40.0 * share)
+            let channels = START.iter().zip(END).map(|(start, end)| {
+                let full = f64::from(*start) * (1.0 - place) + f64::from(end) * place;
+                // A cell that is only partly data is paler.
+                let tint = 255.0 - (255.0 - full) * (0.4 + 0.6 * share);
+                format!("{:02x}", tint as u8)
+            });
+            format!("#{}", channels.collect::<String>())
         } else if self.zero > 0 && self.zero >= self.hole {
             "#f2d94e".to_owned()
         } else {

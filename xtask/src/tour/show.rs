@@ -45,9 +45,9 @@ impl Show {
 
     /// Runs `command`, shows it with its output and time, and returns what it printed.
     pub(super) fn run(&self, command: &mut Command) -> Result<String> {
-        let line = shown(command);
-        let line = line.replace(&self.program.display().to_string(), "holstein");
-        println!("$ {line}");
+        let program = command.get_program().to_string_lossy().into_owned();
+        let plain = program.rsplit('/').next().unwrap_or(&program);
+        println!("$ {plain}{}", shown(command).trim_start_matches(&program));
         let began = Instant::now();
         let text = String::from_utf8_lossy(&self.output(command)?).into_owned();
         let seconds = began.elapsed().as_secs_f64();
