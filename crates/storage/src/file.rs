@@ -339,3 +339,88 @@ fn regular_len(fd: BorrowedFd<'_>) -> Result<u64, Errno> {
     // A length is never negative.
     Ok(u64::try_from(rustix::fs::fstat(fd)?.st_size).unwrap_or(0))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Create, LockMode};
+    use holstein_units::HostOffset;
+
+    fn range(start: u64, len: u64) -> HostRange {
+        HostRange::new(HostOffset::new(start), len).expect("test ranges are in bounds")
+    }
+
+    /// A file that is gone from its directory at once.
+    fn open(name: &str, direct: bool) -> FileStorage {
+        let path = std::env::temp_dir().join(format!("holstein-{name}-{}", std::process::id()));
+        let options = FileOptions {
+            write: true,
+            create: Create::Truncate,
+            direct,
+            lock: LockMode::None,
+            ..FileOptions::default()
+        };
+        let storage = FileStorage::open(&path, &options).expect("a new file");
+        std::fs::remove_file(&path).expect("it was just made");
+        storage
+    }
+
+    /// Each step down from zero ranges to plain writes gives the same bytes.
+    #[test]
+    fn zeros_arrive_without_help_of_the_file_system() {
+        for (direct, no_punch) in [(false, false), (false, true), (true, false), (true, true)] {
+            let s = open(&format!("zeros-{direct}-{no_punch}"), direct);
+            s.no_zero_range.store(true, Ordering::Relaxed);
+            s.no_punch_hole.store(no_punch, Ordering::Relaxed);
+            let len = 1_300_000;
+            s.write_at(HostOffset::new(0), &vec![7; 1_250_000]).expect("the disk takes it");
+            s.write_zeroes(range(1001, len - 1001)).expect("the disk takes it");
+            let mut found = vec![9; 1_300_001];
+            let n = s.read_at(HostOffset::new(0), &mut found).expect("the disk gives it");
+            assert_eq!(as_u64(n), len, "direct {direct}, no holes {no_punch}");
+            assert!(found[..1001].iter().all(|&byte| byte == 7));
+            assert!(found[1001..n].iter().all(|&byte| byte == 0));
+            let hole = s.discard(range(0, 4096));
+            hole.expect("not being able to discard is success");
+            let (data, _) = s.extent_at(HostOffset::new(0)).expect("the disk says it");
+            assert_eq!(data, no_punch, "a hole only where holes can be made");
+            assert_eq!(s.capabilities().discard, !no_punch);
+            assert_eq!(s.capabilities().fast_zeroes, !no_punch);
+        }
+    }
+
+    /// H51: the kernel reports a failed write-back once, and then forgets the pages.
+    #[test]
+    fn no_flush_succeeds_after_one_that_failed() {
+        let s = open("flush", false);
+        s.flush().expect("a good disk");
+        s.flush_failed.store(true, Ordering::Release);
+        s.flush().expect_err("nothing is known about earlier writes");
+
+        let options = FileOptions {
+            write: true,
+            lock: LockMode::None,
+            allow_special: true,
+            ..FileOptions::default()
+        };
+        let device = FileStorage::open("/dev/null", &options).expect("it is always there");
+        let first = device.flush().expect_err("this device cannot be flushed");
+        assert_eq!(first.kind(), io::ErrorKind::InvalidInput);
+        let second = device.flush().expect_err("the first failed");
+        assert_eq!(second.kind(), io::ErrorKind::Other);
+    }
+
+    #[test]
+    fn more_buffers_than_a_system_call_takes() {
+        let s = open("buffers", false);
+        let bytes =
+            (0..3000_u32).map(|n| u8::try_from(n % 251).expect("small")).collect::<Vec<_>>();
+        let slices = bytes.chunks(1).map(IoSlice::new).collect::<Vec<_>>();
+        s.write_vectored_at(HostOffset::new(5), &slices).expect("the disk takes it");
+        let mut found = vec![0; 4000];
+        let mut slices = found.chunks_mut(1).map(IoSliceMut::new).collect::<Vec<_>>();
+        let n = s.read_vectored_at(HostOffset::new(5), &mut slices).expect("the disk gives it");
+        assert_eq!(n, 3000);
+        assert_eq!(found[..3000], bytes);
+    }
+}

@@ -120,8 +120,11 @@ impl Storage for MappedStorage {
         if rest == 0 {
             return Ok((false, 0));
         }
-        let (data, len) = self.file.extent_at(at)?;
-        Ok((data, len.min(rest)))
+        match self.file.extent_at(at)? {
+            // The file was cut after it was mapped; what its pages hold is not for us to say.
+            (_, 0) => Ok((true, rest)),
+            (data, len) => Ok((data, len.min(rest))),
+        }
     }
 }
 
