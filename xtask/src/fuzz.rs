@@ -195,7 +195,9 @@ impl Fuzzer {
         command
             .arg(format!("-max_total_time={seconds}"))
             .arg(format!("-artifact_prefix={}/", self.findings.display()))
-            .args(["-rss_limit_mb=2048", "-timeout=25", "-print_final_stats=1", "-verbosity=0"])
+            // The largest table that the format allows has 32 MiB; more at once was a size taken on trust.
+            .args(["-malloc_limit_mb=128", "-rss_limit_mb=2048", "-timeout=25"])
+            .args(["-print_final_stats=1", "-verbosity=0"])
             // Counts how close a comparison came: headers are found in seconds rather than a minute.
             .arg("-use_value_profile=1")
             .args([&self.learnt, &self.seeds]);

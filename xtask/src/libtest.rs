@@ -1,9 +1,10 @@
 //! Reads the output of `cargo test -- --show-output`: counts, and tests that say they skipped themselves.
 //!
 //! A test that lacks something it needs prints a line `skipped: reason` and returns. libtest counts it as
-//! passed; here it counts as skipped, once however many such lines it prints.
+//! passed; here it counts as skipped. Such a line stands in the shown output of the test, and then counts once
+//! for the test; or it was written past libtest's capture, and then each different line counts once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use crate::tally::Tally;
 
@@ -11,8 +12,8 @@ use crate::tally::Tally;
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Summary {
     pub(crate) tally: Tally,
-    /// Why tests were skipped: the reason, and the tests that gave it.
-    pub(crate) skips: BTreeMap<String, Vec<String>>,
+    /// What was skipped and why.
+    pub(crate) skips: BTreeSet<String>,
     /// Names of failed tests.
     pub(crate) failures: Vec<String>,
 }
@@ -40,19 +41,13 @@ pub(crate) fn read(output: &str) -> Summary {
             trimmed.strip_prefix("---- ").and_then(|rest| rest.strip_suffix(" stdout ----"))
         {
             test = Some(name.to_owned());
-        } else if let Some(reason) = trimmed.strip_prefix("skipped:") {
-            let reason = reason.trim().to_owned();
-            let full = match &test {
+        } else if let Some(reason) = skip_reason(trimmed) {
+            let place = match &test {
                 Some(name) => format!("{target}::{name}"),
                 None => target.clone(),
             };
-            let tests = summary.skips.entry(reason).or_default();
-            if !tests.contains(&full) {
-                tests.push(full);
-            }
-            if let Some(name) = &test {
-                skipped_here.insert(name.clone());
-            }
+            summary.skips.insert(format!("{place}: {reason}"));
+            skipped_here.insert(test.clone().unwrap_or_else(|| reason.to_owned()));
         } else if let Some(name) =
             trimmed.strip_prefix("test ").and_then(|rest| rest.strip_suffix(" ... FAILED"))
         {
@@ -60,6 +55,15 @@ pub(crate) fn read(output: &str) -> Summary {
         }
     }
     summary
+}
+
+/// The reason in `skipped: reason`, also where libtest has already begun the line with the test's name.
+fn skip_reason(line: &str) -> Option<&str> {
+    let rest = match line.split_once(" ... ") {
+        Some((before, rest)) if before.starts_with("test ") => rest,
+        _ => line,
+    };
+    rest.strip_prefix("skipped:").map(str::trim)
 }
 
 /// The test program's name in cargo's line about it.
@@ -145,9 +149,25 @@ test result: ok. 4 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; fini
         let summary = read(OUTPUT);
         assert_eq!(summary.tally, Tally { passed: 7, failed: 1, skipped: 2 });
         assert_eq!(summary.failures, ["interop_matrix::writes"]);
-        let tests = summary.skips.get("qemu-img not found").expect("the reason was read");
-        assert_eq!(tests, &["interop_matrix::reads"]);
-        assert_eq!(summary.skips.len(), 1);
+        let skips: Vec<&str> = summary.skips.iter().map(String::as_str).collect();
+        assert_eq!(skips, ["interop_matrix::reads: qemu-img not found"]);
+    }
+
+    #[test]
+    fn lines_past_the_capture_count_once_each() {
+        let output = "\
+     Running tests/crash_two.rs (target/debug/deps/crash_two-ab12)
+skipped: first: qemu-img not found
+skipped: first: qemu-img not found
+test first ... ok
+test second ... skipped: second: qemu-img not found
+ok
+test third ... ok
+test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s
+";
+        let summary = read(output);
+        assert_eq!(summary.tally, Tally { passed: 1, failed: 0, skipped: 2 });
+        assert_eq!(summary.skips.len(), 2);
     }
 
     #[test]

@@ -251,10 +251,8 @@ fn build_program(bench: &Bench<'_>, log: &Log) -> Result<Result<std::path::PathB
 fn cargo_test(command: &mut Command, log: &Log) -> Result<Report> {
     let done = log.run(command, LIMIT)?;
     let summary = libtest::read(&done.output);
-    let mut report = Report { tally: summary.tally, ..Report::default() };
-    for (reason, tests) in &summary.skips {
-        report.skips.push(format!("{} ({reason})", tests.join(", ")));
-    }
+    let skips = summary.skips.into_iter().collect();
+    let mut report = Report { tally: summary.tally, skips, ..Report::default() };
     if done.ok && report.tally == Tally::default() {
         report.tally = Tally::FAILED;
         report.failure = Some(format!("no test was run; whole log: {}", log.path().display()));
