@@ -71,10 +71,18 @@ fn every_kept_finding_stays_mended() {
     }
 }
 
+/// Whether a fuzzer found the input, and named it by its hash; the others were made on purpose.
+fn is_learnt(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| {
+        let name = name.to_string_lossy();
+        name.len() == 40 && name.chars().all(|c| c.is_ascii_hexdigit())
+    })
+}
+
 #[test]
-fn every_seed_cut_short_or_with_a_byte_changed_passes_too() {
+fn every_made_seed_cut_short_or_with_a_byte_changed_passes_too() {
     for (target, body) in BODIES {
-        for path in inputs("corpus", target) {
+        for path in inputs("corpus", target).into_iter().filter(|path| !is_learnt(path)) {
             let bytes = fs::read(&path).expect("an input that was just listed can be read");
             // The first 112 bytes hold every fixed field; a whole image is too long to cut everywhere.
             for at in 0..bytes.len().min(112) {
