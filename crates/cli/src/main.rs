@@ -1,6 +1,8 @@
 //! The program: commands on images, under three names.
 
 mod disk;
+mod img;
+mod local_time;
 mod node;
 mod objects;
 mod out;
@@ -8,10 +10,29 @@ mod personality;
 mod text;
 mod zero;
 
+use std::process::ExitCode;
+
 use personality::Personality;
 
-fn main() {
-    let program = std::env::args().next().unwrap_or_default();
-    personality::set(Personality::of(&program));
+fn main() -> ExitCode {
+    let mut arguments = std::env::args_os().map(|argument| argument.into_string());
+    let program = arguments.next().and_then(Result::ok).unwrap_or_default();
+    let personality = Personality::of(&program);
+    personality::set(personality);
+    let status = match arguments.collect::<Result<Vec<String>, _>>() {
+        Ok(arguments) => run(personality, &arguments),
+        Err(argument) => {
+            out::error_line(&format!("argument {argument:?} is not UTF-8"));
+            1
+        }
+    };
     out::flush();
+    ExitCode::from(status)
+}
+
+/// Runs the command line as the program was called.
+fn run(personality: Personality, arguments: &[String]) -> u8 {
+    match personality {
+        Personality::Native | Personality::Img | Personality::Io => img::run(arguments),
+    }
 }

@@ -47,6 +47,11 @@ pub(crate) fn name() -> &'static str {
     CURRENT.get().copied().unwrap_or(Personality::Native).name()
 }
 
+/// Whether the program runs under its own name.
+pub(crate) fn is_native() -> bool {
+    CURRENT.get().is_none_or(|current| *current == Personality::Native)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -86,10 +86,10 @@ impl Disk for NullDisk {
         }
         Ok(Status {
             len,
-            present: true,
+            present: self.read_zeroes,
             zero: self.read_zeroes,
-            data: !self.read_zeroes,
-            offset: Some(at),
+            data: false,
+            offset: self.read_zeroes.then_some(at),
             file: Some(self.name.clone()),
             ..Status::nothing()
         })

@@ -174,7 +174,7 @@ impl Disk for RawDisk {
             .ok_or_else(|| DiskError::invalid("Disk size too large for the chosen offset"))?;
         match preallocation {
             Preallocation::Metadata => {
-                return Err(DiskError::unsupported("Unsupported preallocation mode 'metadata'"));
+                return Err(DiskError::unsupported("Unsupported preallocation mode: metadata"));
             }
             Preallocation::Off => {}
             _ if new < old => {

@@ -68,7 +68,10 @@ fn open_named(
     match driver {
         Some(driver @ (Driver::NullCo | Driver::NullAio)) => {
             let tree = tree_of(driver.name(), &options, None);
-            let name = format!("json:{}", tree.compact());
+            let name = match options.is_empty() {
+                true => format!("{}://", driver.name()),
+                false => format!("json:{}", tree.compact()),
+            };
             let flags = *flags;
             Ok(Layer { driver, probed: false, generic, options, file: None, name, flags })
         }

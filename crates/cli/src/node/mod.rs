@@ -7,26 +7,36 @@
 //! # Invariants
 //! With a format given nothing is probed. Options that no driver knows are errors.
 
+mod backing;
 mod cache;
 mod driver;
+mod facts;
 mod file_node;
 mod generic;
+mod header;
 mod image_ref;
 mod layer;
+mod luks;
 mod open;
 mod options;
 mod probe;
 mod protocol;
+mod qcow2_options;
 
+pub(crate) use backing::{Chain, backing_name, check_protocol};
 pub(crate) use cache::CacheMode;
 pub(crate) use driver::Driver;
-pub(crate) use file_node::FileNode;
+pub(crate) use facts::QcowFacts;
+pub(crate) use file_node::{FileNode, open_error as open_file_error};
 pub(crate) use generic::Generic;
+pub(crate) use header::read_header;
 pub(crate) use image_ref::ImageRef;
 pub(crate) use layer::{Layer, open_layer};
 pub(crate) use open::open_disk;
 pub(crate) use options::{Options, parse_option_size};
 pub(crate) use probe::{Probed, probe};
+pub(crate) use protocol::{has_protocol, strip_file_protocol};
+pub(crate) use qcow2_options::{OverlapChecks, QcowOptions};
 
 /// How a command opens an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -25,7 +25,7 @@ pub(crate) fn open_disk(
 
 impl Layer {
     /// Makes a disk of the layer; the file is returned where the disk does not own it alone.
-    pub(super) fn into_disk(self) -> Result<(Box<dyn Disk>, Option<FileNode>), DiskError> {
+    pub(crate) fn into_disk(self) -> Result<(Box<dyn Disk>, Option<FileNode>), DiskError> {
         let Self { driver, probed, generic, mut options, file, name, flags: _ } = self;
         let (disk, file): (Box<dyn Disk>, _) = match (driver, file) {
             (Driver::NullCo | Driver::NullAio, _) => {

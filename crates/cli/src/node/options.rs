@@ -155,6 +155,11 @@ impl Options {
         nested
     }
 
+    /// Whether a backing file is left out, or another one named.
+    pub(crate) fn hides_backing(&self) -> bool {
+        self.entries.iter().any(|(key, _)| key == "backing" || key.starts_with("backing."))
+    }
+
     /// The options as entries, in order.
     pub(crate) fn entries(&self) -> &[(String, Json)] {
         &self.entries

@@ -58,6 +58,11 @@ pub(crate) fn has_protocol(filename: &str) -> bool {
     filename.find([':', '/']).is_some_and(|at| filename[at..].starts_with(':'))
 }
 
+/// The path of a name that may have `file:` in front.
+pub(crate) fn strip_file_protocol(filename: &str) -> &str {
+    filename.strip_prefix("file:").unwrap_or(filename)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -69,14 +69,25 @@ impl Parsed {
     }
 }
 
-/// Takes `args` apart. With `stop_at_operand` everything from the first operand on is an operand.
+/// What counts as an operand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Operands {
+    /// Whatever does not begin with a dash, before, between and after options.
+    Mixed,
+    /// Everything from the first operand on.
+    First,
+    /// As [`Operands::Mixed`], and numbers with a minus sign.
+    Negative,
+}
+
+/// Takes `args` apart.
 ///
 /// # Errors
 /// The text of `getopt_long` for the first option that is unknown, ambiguous, or lacks its value.
 pub(crate) fn parse_options(
     opts: &[Opt],
     args: &[String],
-    stop_at_operand: bool,
+    operands: Operands,
 ) -> Result<Parsed, String> {
     let mut parsed = Parsed::default();
     let mut args = args.iter();
@@ -101,6 +112,8 @@ pub(crate) fn parse_options(
                 },
             };
             parsed.options.push((opt.id, value));
+        } else if operands == Operands::Negative && is_negative(arg) {
+            parsed.operands.push(arg.clone());
         } else if arg.len() > 1 && arg.starts_with('-') {
             let mut letters = arg[1..].chars();
             while let Some(letter) = letters.next() {
@@ -129,12 +142,17 @@ pub(crate) fn parse_options(
             }
         } else {
             parsed.operands.push(arg.clone());
-            if stop_at_operand {
+            if operands == Operands::First {
                 parsed.operands.extend(args.by_ref().cloned());
             }
         }
     }
     Ok(parsed)
+}
+
+/// A minus sign and a digit.
+fn is_negative(arg: &str) -> bool {
+    matches!(arg.as_bytes(), [b'-', b'0'..=b'9', ..])
 }
 
 /// The option with that long name, or the only one whose name begins so, with the full name.
@@ -170,7 +188,7 @@ mod tests {
 
     fn parse(line: &str) -> Result<(String, String), String> {
         let args: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
-        let parsed = parse_options(OPTS, &args, false)?;
+        let parsed = parse_options(OPTS, &args, Operands::Mixed)?;
         let options: Vec<_> = parsed.options.iter().map(|(id, v)| format!("{id}={v}")).collect();
         Ok((options.join(" "), parsed.operands.join(" ")))
     }
@@ -206,7 +224,17 @@ mod tests {
     #[test]
     fn parsing_can_stop_at_the_first_operand() {
         let args = ["-q", "create", "-f"].map(str::to_owned);
-        let parsed = parse_options(OPTS, &args, true).expect("the rest is not looked at");
+        let parsed =
+            parse_options(OPTS, &args, Operands::First).expect("the rest is not looked at");
         assert_eq!(parsed.operands, ["create", "-f"]);
+    }
+
+    #[test]
+    fn a_negative_number_can_be_an_operand() {
+        let args = ["a", "-1M", "-q"].map(str::to_owned);
+        let parsed = parse_options(OPTS, &args, Operands::Negative).expect("it is a size");
+        assert_eq!(parsed.operands, ["a", "-1M"]);
+        assert!(parsed.has("q"));
+        assert!(parse_options(OPTS, &args, Operands::Mixed).is_err());
     }
 }

@@ -1,0 +1,182 @@
+//! `create`: a new image.
+
+use super::create_list::{CreateFormat, CreateList, help};
+use super::make::make_image;
+use super::{Args, Command, Failure, Outcome};
+use crate::disk::DiskError;
+use crate::node::{ImageRef, OpenFlags, Options, backing_name, check_protocol, open_layer};
+use crate::objects::Objects;
+use crate::out::{self, say};
+use crate::text::{Operands, Opt, SizeError, asks_for_help, join_lists, parse_size};
+
+pub(super) const COMMAND: Command = Command {
+    name: "create",
+    summary: "create and format a new image file",
+    usage: "create [-q] [-f FMT] [-o OPTIONS] [-b BACKING [-F BACKING_FMT]] [-u] FILENAME [SIZE]",
+    help: "\
+  -f, --format FMT
+     format of the new image (raw)
+  -o, --options OPTIONS
+     key=value,... of the format; '-o help' lists them
+  -b, --backing BACKING, -F, --backing-format BACKING_FMT
+     file whose content shows where the new image holds nothing, and its format
+  -u, --backing-unsafe
+     do not open the backing file; SIZE is then needed
+  -q, --quiet
+     print nothing
+  SIZE
+     bytes, or a number with k, M, G, T, P or E; the default is that of the backing file
+",
+    options: &[
+        Opt::value("format", Some('f'), &["format"]),
+        Opt::value("options", Some('o'), &["options"]),
+        Opt::value("backing", Some('b'), &["backing"]),
+        Opt::value("backing-format", Some('F'), &["backing-format"]),
+        Opt::value("backing-format", Some('B'), &[]),
+        Opt::flag("unsafe", Some('u'), &["backing-unsafe"]),
+        Opt::flag("quiet", Some('q'), &["quiet"]),
+    ],
+    operands: Operands::Mixed,
+    run,
+};
+
+fn run(args: &Args) -> Outcome {
+    let format = args.last("format").unwrap_or("raw");
+    let list = match args.parsed.all("options") {
+        lists if lists.is_empty() => String::new(),
+        lists => join_lists(&lists).map_err(Failure::message)?,
+    };
+    let operands = args.operands();
+    if asks_for_help(&list) {
+        let with_file = operands.first();
+        let format = CreateFormat::named(format)?;
+        if let Some(filename) = with_file {
+            check_protocol(filename)?;
+        }
+        out::text(&help(format, with_file.is_some()));
+        return Ok(0);
+    }
+    let (filename, size) = match operands {
+        [] => return Err(Failure::Usage("Expecting image file name".to_owned())),
+        [filename] => (filename, None),
+        [filename, size] => (filename, Some(image_size(size)?)),
+        [_, _, unexpected, ..] => {
+            return Err(Failure::Usage(format!("Unexpected argument: {unexpected}")));
+        }
+    };
+    let wanted = Wanted {
+        filename,
+        format,
+        list: &list,
+        backing: args.last("backing"),
+        backing_format: args.last("backing-format"),
+        size,
+        open_backing: !args.has("unsafe"),
+        quiet: args.has("quiet"),
+    };
+    let failed = |error| Failure::Error(format!("{filename}: "), error, 1);
+    create(&wanted, &args.objects).map_err(failed)?;
+    Ok(0)
+}
+
+/// The size operand: at most `i64::MAX` bytes.
+fn image_size(text: &str) -> Result<u64, Failure> {
+    match parse_size(text) {
+        Ok(size) if i64::try_from(size).is_ok() => Ok(size),
+        Ok(_) | Err(SizeError::Range) => Err(Failure::message(format!(
+            "Invalid image size specified. Must be between 0 and {}.",
+            i64::MAX
+        ))),
+        Err(SizeError::Invalid) => {
+            Err(Failure::message(format!("Invalid image size specified: '{text}'.")))
+        }
+    }
+}
+
+/// What the command line asks for.
+struct Wanted<'a> {
+    filename: &'a str,
+    format: &'a str,
+    list: &'a str,
+    backing: Option<&'a str>,
+    backing_format: Option<&'a str>,
+    size: Option<u64>,
+    open_backing: bool,
+    quiet: bool,
+}
+
+/// Checks everything, says what is made, and makes it.
+fn create(wanted: &Wanted<'_>, objects: &Objects) -> Result<(), DiskError> {
+    let format = CreateFormat::named(wanted.format)?;
+    check_protocol(wanted.filename)?;
+    let mut list = CreateList::parse(format, wanted.list)?;
+    if wanted.size.is_some() && list.given("size").is_some() {
+        return Err(DiskError::invalid("The image size must be specified only once"));
+    }
+    if let Some(size) = wanted.size {
+        list.set("size", &size.to_string())?;
+    }
+    if let Some(name) = wanted.backing
+        && !list.set_text("backing_file", name)
+    {
+        return Err(unfit(format, "Backing file"));
+    }
+    if let Some(name) = wanted.backing_format
+        && !list.set_text("backing_fmt", name)
+    {
+        return Err(unfit(format, "Backing file format"));
+    }
+    if let Some(size) = backing_size(wanted, &list)?
+        && list.given("size").is_none()
+    {
+        list.set("size", &size.to_string())?;
+    }
+    if list.given("size").is_none() {
+        return Err(DiskError::invalid("Image creation needs a size parameter"));
+    }
+    if !wanted.quiet {
+        let (name, format) = (wanted.filename, wanted.format);
+        say!("Formatting '{name}', fmt={format} {}\n", list.shown());
+        out::flush();
+    }
+    make_image(wanted.filename, &list, objects)
+}
+
+fn unfit(format: CreateFormat, what: &str) -> DiskError {
+    DiskError::invalid(format!("{what} not supported for file format '{}'", format.name()))
+}
+
+/// Looks at the backing file that was asked for, and returns its size where it was opened.
+fn backing_size(wanted: &Wanted<'_>, list: &CreateList) -> Result<Option<u64>, DiskError> {
+    let Some(backing) = list.given("backing_file") else { return Ok(None) };
+    if backing.is_empty() {
+        return Err(DiskError::invalid("Expected backing file name, got empty string"));
+    }
+    if backing == wanted.filename {
+        return Err(DiskError::invalid(
+            "Error: Trying to create an image with the same filename as the backing file",
+        ));
+    }
+    let backing_format = list.given("backing_fmt");
+    let unnamed = || DiskError::invalid("Backing file specified without backing format");
+    if !wanted.open_backing {
+        return if backing_format.is_none() { Err(unnamed()) } else { Ok(None) };
+    }
+    let name = backing_name(wanted.filename, backing)?;
+    let image = ImageRef {
+        filename: Some(name.clone()),
+        options: Options::default(),
+        format: backing_format.map(str::to_owned),
+        text: name,
+    };
+    // Only its size is wanted: neither its own backing file nor a lock on it.
+    let flags = OpenFlags { backing: false, share: true, ..OpenFlags::READ };
+    let unopened = |error: DiskError| error.with_hint("Could not open backing image.");
+    let layer = open_layer(image, &flags).map_err(unopened)?;
+    let size = layer.virtual_size().map_err(unopened)?;
+    if backing_format.is_none() {
+        let found = layer.driver.name();
+        return Err(unnamed().with_hint(format!("Detected format of {found}.")));
+    }
+    Ok(Some(size))
+}

@@ -1,0 +1,51 @@
+//! Opening the images of a command line, with the words that go before a failure.
+
+use super::{Args, Failure};
+use crate::disk::Disk;
+use crate::node::{CacheMode, ImageRef, Layer, OpenFlags, open_disk, open_layer};
+
+/// Opens an image as a disk.
+pub(super) fn open_image(
+    image: ImageRef,
+    flags: &OpenFlags,
+    args: &Args,
+) -> Result<Box<dyn Disk>, Failure> {
+    let prefix = format!("Could not open '{}': ", image.text);
+    open_disk(image, flags, &args.objects).map_err(|error| Failure::Error(prefix, error, 1))
+}
+
+/// Opens the files of an image and finds its format.
+pub(super) fn open_files(image: ImageRef, flags: &OpenFlags) -> Result<Layer, Failure> {
+    let prefix = format!("Could not open '{}': ", image.text);
+    open_layer(image, flags).map_err(|error| Failure::Error(prefix, error, 1))
+}
+
+/// The image that an operand names, with the command's `-f` and `--image-opts`.
+pub(super) fn named(text: &str, args: &Args) -> Result<ImageRef, Failure> {
+    Ok(ImageRef::of(text, args.last("format"), args.has("image-opts"))?)
+}
+
+/// The cache mode of an option, or the default; `what` is what the message calls the option.
+pub(super) fn cache_mode(
+    args: &Args,
+    option: &str,
+    default: CacheMode,
+    what: &str,
+) -> Result<CacheMode, Failure> {
+    match args.last(option) {
+        None => Ok(default),
+        Some(name) => CacheMode::parse(name)
+            .ok_or_else(|| Failure::message(format!("Invalid {what}: {name}"))),
+    }
+}
+
+/// Whether the output is JSON.
+pub(super) fn json_output(args: &Args) -> Result<bool, Failure> {
+    match args.last("output") {
+        None | Some("human") => Ok(false),
+        Some("json") => Ok(true),
+        Some(other) => {
+            Err(Failure::Usage(format!("--output expects 'human' or 'json' not '{other}'")))
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! `info`: what an image is, without opening any other file.
+
+use super::images::{cache_mode, json_output, named, open_files};
+use super::info_text::print_human;
+use super::{Args, Command, Failure, Outcome};
+use crate::disk::DiskError;
+use crate::node::{
+    CacheMode, Chain, Driver, FileNode, ImageRef, Layer, OpenFlags, QcowFacts, QcowOptions,
+    backing_name,
+};
+use crate::objects::Objects;
+use crate::out::say;
+use crate::text::{Json, Operands, Opt};
+
+pub(super) const COMMAND: Command = Command {
+    name: "info",
+    summary: "show information about an image",
+    usage: "info [-f FMT | --image-opts] [-b] [-U] [-t CACHE] [--output human|json] FILENAME",
+    help: "\
+  -f, --format FMT
+     format of the image (found by its first bytes)
+  --image-opts
+     FILENAME is a string of options
+  -b, --backing-chain
+     show the backing files as well
+  -U, --force-share
+     do not look at the locks of others
+  -t, --cache CACHE
+     cache mode (writeback)
+  --output human|json
+     form of the output (human)
+",
+    options: &[
+        Opt::value("format", Some('f'), &["format"]),
+        Opt::flag("image-opts", None, &["image-opts"]),
+        Opt::flag("chain", Some('b'), &["backing-chain"]),
+        Opt::flag("share", Some('U'), &["force-share"]),
+        Opt::value("cache", Some('t'), &["cache"]),
+        Opt::value("output", None, &["output"]),
+    ],
+    operands: Operands::Mixed,
+    run,
+};
+
+/// What is shown of one node.
+pub(super) struct NodeInfo {
+    pub(super) filename: String,
+    pub(super) format: String,
+    pub(super) virtual_size: u64,
+    pub(super) actual_size: Option<u64>,
+    /// What only images have, not files.
+    pub(super) qcow: Option<QcowFacts>,
+    pub(super) backing: Option<Backing>,
+    pub(super) dirty: Option<bool>,
+    /// A file rather than an image.
+    pub(super) is_file: bool,
+    pub(super) children: Vec<(&'static str, NodeInfo)>,
+}
+
+/// The backing file as it is stored, and where it leads.
+pub(super) struct Backing {
+    pub(super) stored: String,
+    pub(super) full: Option<String>,
+    pub(super) format: Option<String>,
+}
+
+fn run(args: &Args) -> Outcome {
+    let json = json_output(args)?;
+    let [filename] = args.operands() else {
+        return Err(Failure::Usage("Expecting one image file name".to_owned()));
+    };
+    let cache = cache_mode(args, "cache", CacheMode::WRITEBACK, "cache option")?;
+    let flags = OpenFlags { share: args.has("share"), backing: false, cache, ..OpenFlags::READ };
+    let images = collect(named(filename, args)?, &flags, args)?;
+    if json {
+        let objects: Vec<Json> = images.iter().map(to_json).collect();
+        match (args.has("chain"), objects.into_iter().next()) {
+            (false, Some(object)) => say!("{}\n", object.pretty()),
+            _ => say!("{}\n", Json::List(images.iter().map(to_json).collect()).pretty()),
+        }
+    } else {
+        for (index, image) in images.iter().enumerate() {
+            if index > 0 {
+                say!("\n");
+            }
+            print_human(image, 0);
+        }
+    }
+    Ok(0)
+}
+
+/// The image, and where the chain is asked for those below it.
+fn collect(image: ImageRef, flags: &OpenFlags, args: &Args) -> Result<Vec<NodeInfo>, Failure> {
+    let chain = args.has("chain");
+    let mut images = Vec::new();
+    let mut seen = Chain::default();
+    let mut next = Some(image);
+    while let Some(image) = next.take() {
+        let text = image.text.clone();
+        let hidden = image.options.hides_backing();
+        let layer = open_files(image, flags)?;
+        seen.add(&text, layer.file.as_ref().and_then(|file| file.identity))?;
+        let prefix = || format!("Could not open '{text}': ");
+        let info =
+            layer_info(layer, &args.objects).map_err(|error| Failure::Error(prefix(), error, 1))?;
+        if let (true, false, Some(backing)) = (chain, hidden, &info.backing) {
+            let full = backing.full.clone().ok_or_else(|| {
+                Failure::message(format!(
+                    "Could not determine absolute backing filename, but backing filename '{}' \
+                     present",
+                    backing.stored
+                ))
+            })?;
+            next = Some(ImageRef::named(&full, backing.format.as_deref()));
+        }
+        images.push(info);
+    }
+    Ok(images)
+}
+
+/// What is known about one image.
+fn layer_info(layer: Layer, objects: &Objects) -> Result<NodeInfo, DiskError> {
+    let format = layer.driver.name().to_owned();
+    let filename = layer.name.clone();
+    let Some(file) = &layer.file else {
+        let disk = layer.into_disk()?.0;
+        return Ok(NodeInfo {
+            filename,
+            format,
+            virtual_size: disk.len(),
+            actual_size: Some(0),
+            qcow: None,
+            backing: None,
+            dirty: None,
+            is_file: false,
+            children: Vec::new(),
+        });
+    };
+    let actual_size = file.allocated();
+    let children = match layer.driver {
+        Driver::Raw | Driver::Qcow2 => vec![("file", file_info(file)?)],
+        _ => Vec::new(),
+    };
+    if layer.driver == Driver::Qcow2 {
+        let facts = QcowFacts::read(file)?;
+        QcowOptions::take(&mut layer.options.clone(), objects)?;
+        let backing = facts.backing_file().map(|stored| Backing {
+            full: backing_name(&filename, &stored).ok(),
+            format: facts.backing_format(),
+            stored,
+        });
+        return Ok(NodeInfo {
+            filename,
+            format,
+            virtual_size: facts.header.size,
+            actual_size,
+            dirty: Some(facts.is_dirty()),
+            qcow: Some(facts),
+            backing,
+            is_file: false,
+            children,
+        });
+    }
+    let virtual_size = layer.into_disk()?.0.len();
+    Ok(NodeInfo {
+        filename,
+        format,
+        virtual_size,
+        actual_size,
+        qcow: None,
+        backing: None,
+        dirty: Some(false),
+        is_file: false,
+        children,
+    })
+}
+
+/// What is known about a node under an image.
+fn file_info(file: &FileNode) -> Result<NodeInfo, DiskError> {
+    let children = match &file.child {
+        Some(child) => vec![("file", file_info(child)?)],
+        None => Vec::new(),
+    };
+    Ok(NodeInfo {
+        filename: file.name.clone(),
+        format: file.driver.to_owned(),
+        virtual_size: file.len()?.next_multiple_of(512),
+        actual_size: file.allocated(),
+        qcow: None,
+        backing: None,
+        dirty: Some(false),
+        is_file: children.is_empty(),
+        children,
+    })
+}
+
+/// The JSON object of a node; the order of the keys is part of the format.
+fn to_json(info: &NodeInfo) -> Json {
+    let mut out = Json::Map(Vec::new());
+    if let Some(format) = info.backing.as_ref().and_then(|backing| backing.format.as_deref()) {
+        out.push("backing-filename-format", format);
+    }
+    let children = info
+        .children
+        .iter()
+        .map(|(name, child)| Json::map([("name", (*name).into()), ("info", to_json(child))]));
+    out.push("children", children.collect::<Vec<_>>());
+    if let Some(qcow) = info.qcow.as_ref().filter(|qcow| !qcow.snapshots.records().is_empty()) {
+        let snapshots = qcow.snapshots.records().iter().map(super::snapshots::to_json);
+        out.push("snapshots", snapshots.collect::<Vec<_>>());
+    }
+    out.push("virtual-size", info.virtual_size);
+    out.push("filename", info.filename.as_str());
+    if let Some(qcow) = &info.qcow {
+        out.push("cluster-size", qcow.header.geometry.cluster_size());
+    }
+    out.push("format", info.format.as_str());
+    if let Some(size) = info.actual_size {
+        out.push("actual-size", size);
+    }
+    let specific = match &info.qcow {
+        Some(qcow) => Some(qcow.specific.clone()),
+        None if info.format == "file" => Some(Json::Map(Vec::new())),
+        None => None,
+    };
+    if let Some(data) = specific {
+        out.push(
+            "format-specific",
+            Json::map([("type", info.format.as_str().into()), ("data", data)]),
+        );
+    }
+    if let Some(full) = info.backing.as_ref().and_then(|backing| backing.full.as_deref()) {
+        out.push("full-backing-filename", full);
+    }
+    if info.qcow.as_ref().is_some_and(QcowFacts::is_encrypted) {
+        out.push("encrypted", true);
+    }
+    if let Some(backing) = &info.backing {
+        out.push("backing-filename", backing.stored.as_str());
+    }
+    if let Some(dirty) = info.dirty {
+        out.push("dirty-flag", dirty);
+    }
+    out
+}

@@ -1,0 +1,114 @@
+//! Making the file of a new image.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use holstein_storage::{Create, FileOptions, FileStorage, ImageLock, LockMode, OpenError, Storage};
+use holstein_units::HostOffset;
+
+use super::create_list::{CreateFormat, CreateList};
+use super::make_qcow2::{QcowPlan, make_qcow2};
+use super::target_file::TargetFile;
+use crate::disk::{Disk, DiskError, Preallocation, RawDisk};
+use crate::node::{open_file_error, strip_file_protocol};
+use crate::objects::Objects;
+
+/// Makes an image by its options; the size is among them.
+///
+/// All options are judged before a file is touched. A file that was made and could not be finished
+/// is removed; one that was there before stays.
+///
+/// # Errors
+/// An option does not fit, or the file cannot be made or written.
+pub(super) fn make_image(
+    filename: &str,
+    list: &CreateList,
+    objects: &Objects,
+) -> Result<(), DiskError> {
+    let size = list.number("size").unwrap_or(0);
+    let size = size
+        .checked_next_multiple_of(holstein_units::SECTOR)
+        .filter(|size| i64::try_from(*size).is_ok())
+        .ok_or_else(|| DiskError::new(libc::EFBIG, "Image size is too large"))?;
+    refuse_file_options(list)?;
+    let path = strip_file_protocol(filename);
+    match list.format() {
+        CreateFormat::Raw | CreateFormat::File => {
+            let mode = raw_preallocation(list)?;
+            let target = TargetFile::before(path);
+            keep_or_remove(target, make_raw(path, size, mode))
+        }
+        CreateFormat::Qcow2 => {
+            let plan = QcowPlan::judge(list, size, objects)?;
+            let target = TargetFile::before(path);
+            let made = create_file(path, LockMode::Write).and_then(|file| make_qcow2(file, &plan));
+            keep_or_remove(target, made)
+        }
+    }
+}
+
+fn keep_or_remove(target: TargetFile, made: Result<(), DiskError>) -> Result<(), DiskError> {
+    match made {
+        Ok(()) => {
+            target.keep();
+            Ok(())
+        }
+        Err(error) => Err(target.failed(error)),
+    }
+}
+
+/// Options of the file itself that this version does not have; `off` and 0 ask for nothing.
+fn refuse_file_options(list: &CreateList) -> Result<(), DiskError> {
+    if list.is_on("nocow") {
+        return Err(DiskError::unsupported("nocow is not available in this version"));
+    }
+    match list.number("extent_size_hint") {
+        None | Some(0) => Ok(()),
+        Some(_) => Err(DiskError::unsupported("extent_size_hint is not available in this version")),
+    }
+}
+
+fn raw_preallocation(list: &CreateList) -> Result<Preallocation, DiskError> {
+    match list.given("preallocation") {
+        None => Ok(Preallocation::Off),
+        Some("metadata") => Err(DiskError::invalid("Unsupported preallocation mode: metadata")),
+        Some(name) => Preallocation::parse(name)
+            .ok_or_else(|| DiskError::invalid(format!("invalid parameter value: {name}"))),
+    }
+}
+
+/// Makes the file, or empties the one that is there, after its lock was taken.
+fn create_file(path: &str, lock: LockMode) -> Result<Arc<FileStorage>, DiskError> {
+    let options =
+        FileOptions { write: true, create: Create::Truncate, lock, ..FileOptions::default() };
+    match FileStorage::open(Path::new(path), &options) {
+        Ok(file) => Ok(Arc::new(file)),
+        Err(OpenError::Io { source, .. }) => {
+            Err(DiskError::from(source).prefixed(format_args!("Could not create '{path}': ")))
+        }
+        Err(error) => Err(open_file_error(&error)),
+    }
+}
+
+fn make_raw(path: &str, size: u64, mode: Preallocation) -> Result<(), DiskError> {
+    let file = create_file(path, LockMode::Exact(ImageLock::CREATE))?;
+    let present = file.len()?;
+    if file.is_block_device() {
+        return if size <= present {
+            Ok(())
+        } else {
+            Err(DiskError::new(
+                libc::ENOSPC,
+                format!("the device has {present} bytes, {size} are asked for"),
+            ))
+        };
+    }
+    let storage: Arc<dyn Storage> = file;
+    RawDisk::over(Arc::clone(&storage), 0, path).truncate(size, mode)?;
+    if mode == Preallocation::Off && size > 0 {
+        // Readers that go past the page cache learn its alignment from a block that has data.
+        let first = vec![0; if size < 4096 { 512 } else { 4096 }];
+        storage.write_at(HostOffset::new(0), &first)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,107 @@
+//! The commands on images.
+//!
+//! A command is a table entry: a name, options, help and a function from the command line to an exit
+//! status. Every file in here is one command or something that several of them share.
+
+mod command;
+mod compare;
+mod create;
+mod create_list;
+mod help;
+mod images;
+mod info;
+mod info_text;
+mod make;
+mod make_qcow2;
+mod map;
+mod progress;
+mod resize;
+mod snapshots;
+mod target_file;
+
+use crate::out;
+use crate::personality;
+use crate::text::{Operands, Opt, parse_options};
+
+pub(crate) use command::{Args, Command, Failure, Outcome};
+
+/// All commands, in the order of the help.
+const COMMANDS: &[&Command] =
+    &[&compare::COMMAND, &create::COMMAND, &info::COMMAND, &map::COMMAND, &resize::COMMAND];
+
+/// Commands of the reference that this version does not have.
+const LATER: &[&str] =
+    &["amend", "bench", "bitmap", "commit", "dd", "measure", "rebase", "snapshot"];
+
+const TOP_OPTIONS: &[Opt] = &[
+    Opt::flag("help", Some('h'), &["help"]),
+    Opt::flag("version", Some('V'), &["version"]),
+    Opt::value("trace", Some('T'), &["trace"]),
+];
+
+/// Runs the command line after the program's name and returns the exit status.
+pub(crate) fn run(args: &[String]) -> u8 {
+    let name = personality::name();
+    let parsed = match parse_options(TOP_OPTIONS, args, Operands::First) {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            out::error_text(&format!("{name}: {error}\nTry '{name} --help' for more info\n"));
+            return 1;
+        }
+    };
+    for (option, _) in &parsed.options {
+        match *option {
+            "help" => {
+                help::print_top(COMMANDS);
+                return 0;
+            }
+            "version" => {
+                help::print_version();
+                return 0;
+            }
+            // Trace events are those of the reference's code: there are none here to switch on.
+            _ => {}
+        }
+    }
+    let Some((command, rest)) = parsed.operands.split_first() else {
+        out::error_text(&format!(
+            "{name}: Not enough arguments\nTry '{name} --help' for more info\n"
+        ));
+        return 1;
+    };
+    if command == "help" && personality::is_native() {
+        return help_on(rest);
+    }
+    match COMMANDS.iter().find(|known| known.name == command) {
+        Some(known) => command::run(known, rest),
+        None => {
+            let reason = if LATER.contains(&command.as_str()) {
+                format!("command '{command}' is not available in this version")
+            } else {
+                format!("Command not found: {command}")
+            };
+            out::error_text(&format!("{name}: {reason}\nTry '{name} --help' for more info\n"));
+            1
+        }
+    }
+}
+
+/// Prints help on one command, or on the program.
+fn help_on(rest: &[String]) -> u8 {
+    match rest.first() {
+        None => {
+            help::print_top(COMMANDS);
+            0
+        }
+        Some(command) => match COMMANDS.iter().find(|known| known.name == command) {
+            Some(known) => {
+                help::print_command(known);
+                0
+            }
+            None => {
+                out::error_line(&format!("Command not found: {command}"));
+                1
+            }
+        },
+    }
+}

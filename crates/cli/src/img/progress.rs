@@ -1,0 +1,58 @@
+//! The progress line, and one report on a signal where there is no such line.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::out::{self, say};
+
+/// How far a command is.
+pub(super) struct Progress {
+    shown: bool,
+    /// Percent by which it has to move before it is printed again.
+    step: f64,
+    last: f64,
+    asked: Arc<AtomicBool>,
+}
+
+impl Progress {
+    /// Begins at zero; `shown` is `-p` without `-q`.
+    pub(super) fn start(shown: bool, step: f64) -> Self {
+        let asked = Arc::new(AtomicBool::new(false));
+        if !shown {
+            // Without the handler the signal would end the program; then only reports are missing.
+            let _ = signal_hook::flag::register(libc::SIGUSR1, Arc::clone(&asked));
+        }
+        let mut progress = Self { shown, step, last: 0.0, asked };
+        progress.print(0.0);
+        progress
+    }
+
+    /// Says that `done` of `total` is done.
+    pub(super) fn update(&mut self, done: u64, total: u64) {
+        let percent = if total == 0 { 100.0 } else { done as f64 * 100.0 / total as f64 };
+        if percent >= self.last + self.step || (percent >= 100.0 && self.last < 100.0) {
+            self.last = percent;
+            self.print(percent);
+        } else if self.asked.swap(false, Ordering::Relaxed) {
+            out::error_text(&format!("    ({percent:3.2}/100%)\n"));
+        }
+    }
+
+    /// Prints the end, also after a failure, where `done` is false.
+    pub(super) fn finish(mut self, done: bool) {
+        if done {
+            self.print(100.0);
+        }
+        if self.shown {
+            say!("\n");
+            out::flush();
+        }
+    }
+
+    fn print(&mut self, percent: f64) {
+        if self.shown {
+            say!("    ({percent:3.2}/100%)\r");
+            out::flush();
+        }
+    }
+}

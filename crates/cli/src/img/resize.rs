@@ -1,0 +1,110 @@
+//! `resize`: another length for a disk.
+
+use super::images::{named, open_image};
+use super::{Args, Command, Failure, Outcome};
+use crate::disk::{Disk, Preallocation};
+use crate::node::{OpenFlags, parse_option_size};
+use crate::out::{self, say};
+use crate::text::{Operands, Opt};
+
+pub(super) const COMMAND: Command = Command {
+    name: "resize",
+    summary: "change the size of an image",
+    usage: "resize [-f FMT | --image-opts] [--preallocation MODE] [--shrink] [-q] FILENAME \
+            [+|-]SIZE",
+    help: "\
+  -f, --format FMT
+     format of the image (found by its first bytes)
+  --image-opts
+     FILENAME is a string of options
+  --preallocation off|metadata|falloc|full
+     what to allocate where the image grows (off)
+  --shrink
+     the image may become smaller; data behind its new end is lost
+  -q, --quiet
+     print nothing
+  SIZE
+     the new size, or with + or - the change
+",
+    options: &[
+        Opt::value("format", Some('f'), &["format"]),
+        Opt::flag("image-opts", None, &["image-opts"]),
+        Opt::value("preallocation", None, &["preallocation"]),
+        Opt::flag("shrink", None, &["shrink"]),
+        Opt::flag("quiet", Some('q'), &["quiet"]),
+    ],
+    operands: Operands::Negative,
+    run,
+};
+
+/// How the new size relates to the present one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Change {
+    To(u64),
+    Up(u64),
+    Down(u64),
+}
+
+fn run(args: &Args) -> Outcome {
+    let (filename, size) = match args.operands() {
+        [filename, size] => (filename, size),
+        [] | [_] => {
+            return Err(Failure::Usage("Expecting image file name and size".to_owned()));
+        }
+        _ => return Err(Failure::Usage("Extra argument(s) in command line".to_owned())),
+    };
+    let preallocation = match args.last("preallocation") {
+        None => Preallocation::Off,
+        Some(name) => Preallocation::parse(name)
+            .ok_or_else(|| Failure::message(format!("Invalid preallocation mode '{name}'")))?,
+    };
+    let image = named(filename, args)?;
+    let change = parse_change(size)?;
+    let disk = open_image(image, &OpenFlags::WRITE, args)?;
+    let resized = resize(&*disk, change, preallocation, args.has("shrink"));
+    let closed = disk.close();
+    resized?;
+    closed?;
+    if !args.has("quiet") {
+        say!("Image resized.\n");
+    }
+    Ok(0)
+}
+
+fn parse_change(text: &str) -> Result<Change, Failure> {
+    let size = |text| parse_option_size("size", text);
+    Ok(match (text.strip_prefix('+'), text.strip_prefix('-')) {
+        (Some(more), _) => Change::Up(size(more)?),
+        (_, Some(less)) => Change::Down(size(less)?),
+        (None, None) => Change::To(size(text)?),
+    })
+}
+
+fn resize(
+    disk: &dyn Disk,
+    change: Change,
+    preallocation: Preallocation,
+    shrink: bool,
+) -> Result<(), Failure> {
+    let old = disk.len();
+    let new = match change {
+        Change::To(size) => Some(size),
+        Change::Up(more) => old.checked_add(more),
+        Change::Down(less) => old.checked_sub(less),
+    };
+    let new = new
+        .filter(|new| *new > 0 && i64::try_from(*new).is_ok())
+        .ok_or_else(|| Failure::message("New image size must be positive"))?;
+    if new <= old && preallocation != Preallocation::Off {
+        return Err(Failure::message("Preallocation can only be used for growing images"));
+    }
+    if new < old && !shrink {
+        out::error_line("Use the --shrink option to perform a shrink operation.");
+        out::error_line(
+            "warning: Shrinking an image will delete all data beyond the shrunken image's end. \
+             Before performing such an operation, make sure there is no important data there.",
+        );
+        return Err(Failure::Said(1));
+    }
+    Ok(disk.truncate(new, preallocation)?)
+}

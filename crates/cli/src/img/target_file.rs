@@ -1,0 +1,72 @@
+//! The file that a command makes, and what becomes of it when the command fails.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::disk::DiskError;
+
+/// A target whose file goes away again unless it is kept.
+///
+/// Only a file that was not there before is removed; anything else stays, whatever is in it now.
+#[derive(Debug)]
+pub(crate) struct TargetFile {
+    path: PathBuf,
+    existed: bool,
+    kept: bool,
+}
+
+impl TargetFile {
+    /// Remembers whether there is anything at `path`, before it is made.
+    pub(crate) fn before(path: &str) -> Self {
+        let path = Path::new(path);
+        Self { path: path.to_owned(), existed: fs::symlink_metadata(path).is_ok(), kept: false }
+    }
+
+    /// The file stays.
+    pub(crate) fn keep(mut self) {
+        self.kept = true;
+    }
+
+    /// The file goes if this command made it; otherwise the error says that it stays.
+    pub(crate) fn failed(self, error: DiskError) -> DiskError {
+        if !self.existed {
+            return error;
+        }
+        let note = format!("'{}' was there before and is not removed.", self.path.display());
+        let hint = match error.hint() {
+            Some(hint) => format!("{hint}\n{note}"),
+            None => note,
+        };
+        error.with_hint(hint)
+    }
+}
+
+impl Drop for TargetFile {
+    fn drop(&mut self) {
+        if !self.kept && !self.existed {
+            // It may never have come to be.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_new_file_is_removed() {
+        let dir = std::env::temp_dir().join(format!("holstein-target-{}", std::process::id()));
+        fs::create_dir_all(&dir).expect("the directory for temporary files is writable");
+        let (old, new) = (dir.join("old"), dir.join("new"));
+        fs::write(&old, "old").expect("the directory is writable");
+        for path in [&old, &new] {
+            let target = TargetFile::before(&path.to_string_lossy());
+            fs::write(path, "half").expect("the directory is writable");
+            let error = target.failed(DiskError::from_errno(libc::ENOSPC));
+            assert_eq!(error.hint().is_some(), path == &old);
+        }
+        assert!(old.exists() && !new.exists());
+        fs::remove_dir_all(&dir).expect("the directory is ours");
+    }
+}

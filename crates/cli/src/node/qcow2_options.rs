@@ -1,0 +1,203 @@
+//! Options with which a qcow2 image is opened.
+
+use super::Options;
+use crate::disk::DiskError;
+use crate::objects::Objects;
+
+/// The options that were given; the others keep the engine's defaults.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct QcowOptions {
+    /// Postpone refcount writes.
+    pub(crate) lazy_refcounts: Option<bool>,
+    /// Guest discards go down.
+    pub(crate) pass_discard_request: Option<bool>,
+    /// Space that deleted snapshots free is discarded.
+    pub(crate) pass_discard_snapshot: Option<bool>,
+    /// Other space that is freed is discarded.
+    pub(crate) pass_discard_other: Option<bool>,
+    /// Discarded clusters keep their host cluster.
+    pub(crate) discard_no_unref: Option<bool>,
+    /// Structures that writes are checked against.
+    pub(crate) overlap_check: OverlapChecks,
+    /// Bytes of all metadata caches.
+    pub(crate) cache_size: Option<u64>,
+    /// Bytes of the cache of L2 tables.
+    pub(crate) l2_cache_size: Option<u64>,
+    /// Bytes of one entry of it.
+    pub(crate) l2_cache_entry_size: Option<u64>,
+    /// Bytes of the cache of refcount blocks.
+    pub(crate) refcount_cache_size: Option<u64>,
+    /// Seconds after which unused entries are dropped; 0 never drops them.
+    pub(crate) cache_clean_interval: Option<u64>,
+    /// The backing file is left out.
+    pub(crate) no_backing: bool,
+    /// The format of the backing file, whatever is recorded.
+    pub(crate) backing: Option<Options>,
+    /// Whether an encryption option was given.
+    pub(crate) encryption: bool,
+}
+
+/// The template of overlap checks and what overrides it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct OverlapChecks {
+    /// `none`, `constant`, `cached` or `all`.
+    pub(crate) template: Option<String>,
+    /// Single checks, by their names.
+    pub(crate) single: Vec<(&'static str, bool)>,
+}
+
+/// Names of the single overlap checks.
+const CHECKS: [&str; 9] = [
+    "main-header",
+    "active-l1",
+    "active-l2",
+    "refcount-table",
+    "refcount-block",
+    "snapshot-table",
+    "inactive-l1",
+    "inactive-l2",
+    "bitmap-directory",
+];
+
+impl QcowOptions {
+    /// Takes all options of the driver.
+    ///
+    /// # Errors
+    /// A value does not fit its option, an option is unknown, or it belongs to a feature that this
+    /// version does not have.
+    pub(crate) fn take(options: &mut Options, objects: &Objects) -> Result<Self, DiskError> {
+        let mut taken = Self {
+            lazy_refcounts: options.take_bool("lazy-refcounts")?,
+            pass_discard_request: options.take_bool("pass-discard-request")?,
+            pass_discard_snapshot: options.take_bool("pass-discard-snapshot")?,
+            pass_discard_other: options.take_bool("pass-discard-other")?,
+            discard_no_unref: options.take_bool("discard-no-unref")?,
+            overlap_check: take_overlap_checks(options)?,
+            cache_size: options.take_size("cache-size")?,
+            l2_cache_size: options.take_size("l2-cache-size")?,
+            l2_cache_entry_size: options.take_size("l2-cache-entry-size")?,
+            refcount_cache_size: options.take_size("refcount-cache-size")?,
+            cache_clean_interval: options.take_number("cache-clean-interval")?,
+            ..Self::default()
+        };
+        taken.take_encryption(options, objects)?;
+        if options.has("data-file") || !options.take_node("data-file").is_empty() {
+            return Err(DiskError::unsupported(
+                "external data files are not available in this version",
+            ));
+        }
+        taken.take_backing(options)?;
+        match options.first_key() {
+            None => Ok(taken),
+            Some(key) => Err(DiskError::invalid(format!(
+                "Block format 'qcow2' does not support the option '{key}'"
+            ))),
+        }
+    }
+
+    fn take_encryption(
+        &mut self,
+        options: &mut Options,
+        objects: &Objects,
+    ) -> Result<(), DiskError> {
+        let mut encrypt = options.take_node("encrypt");
+        self.encryption = !encrypt.is_empty();
+        if let Some(format) = encrypt.take_text("format")?
+            && !matches!(format.as_str(), "aes" | "luks")
+        {
+            return Err(DiskError::invalid(format!(
+                "Parameter 'encrypt.format' does not accept value '{format}'"
+            )));
+        }
+        if let Some(secret) = encrypt.take_text("key-secret")? {
+            objects.secret(&secret)?;
+        }
+        match encrypt.first_key() {
+            None => Ok(()),
+            Some(key) => Err(DiskError::invalid(format!("Parameter '{key}' is unexpected"))),
+        }
+    }
+
+    fn take_backing(&mut self, options: &mut Options) -> Result<(), DiskError> {
+        let nested = options.take_node("backing");
+        match options.take("backing") {
+            Some(crate::text::Json::Null) => self.no_backing = true,
+            Some(crate::text::Json::Str(name)) if name.is_empty() => self.no_backing = true,
+            Some(crate::text::Json::Str(name)) => {
+                return Err(DiskError::invalid(format!(
+                    "Cannot find device='{name}' nor node-name='{name}'"
+                )));
+            }
+            Some(_) => {
+                return Err(DiskError::invalid(
+                    "Invalid parameter type for 'backing', expected: string",
+                ));
+            }
+            None => {}
+        }
+        if !nested.is_empty() {
+            self.backing = Some(nested);
+        }
+        Ok(())
+    }
+}
+
+fn take_overlap_checks(options: &mut Options) -> Result<OverlapChecks, DiskError> {
+    let short = options.take_text("overlap-check")?;
+    let long = options.take_text("overlap-check.template")?;
+    let template = match (short, long) {
+        (Some(short), Some(long)) if short != long => {
+            return Err(DiskError::invalid(format!(
+                "Conflicting values for qcow2 options 'overlap-check' ('{short}') and \
+                 'overlap-check.template' ('{long}')"
+            )));
+        }
+        (short, long) => short.or(long),
+    };
+    if let Some(template) = &template
+        && !matches!(template.as_str(), "none" | "constant" | "cached" | "all")
+    {
+        return Err(DiskError::invalid(format!(
+            "Unsupported value '{template}' for qcow2 option 'overlap-check'. Allowed are any of \
+             the following: none, constant, cached, all"
+        )));
+    }
+    let mut single = Vec::new();
+    for name in CHECKS {
+        if let Some(on) = options.take_bool(&format!("overlap-check.{name}"))? {
+            single.push((name, on));
+        }
+    }
+    Ok(OverlapChecks { template, single })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn take(text: &str) -> Result<QcowOptions, String> {
+        let mut options = Options::parse(text, None);
+        QcowOptions::take(&mut options, &Objects::default()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn options_are_taken_by_their_names() {
+        let options = take("lazy-refcounts=on,l2-cache-size=1M,overlap-check=all,backing=");
+        let options = options.expect("the options are well formed");
+        assert_eq!(options.lazy_refcounts, Some(true));
+        assert_eq!(options.l2_cache_size, Some(1 << 20));
+        assert!(options.no_backing);
+    }
+
+    #[test]
+    fn unknown_and_contradicting_options_are_refused() {
+        assert_eq!(
+            take("foo=1"),
+            Err("Block format 'qcow2' does not support the option 'foo'".to_owned())
+        );
+        assert!(take("overlap-check=all,overlap-check.template=none").is_err());
+        assert!(take("overlap-check=some").is_err());
+        assert!(take("overlap-check.active-l1=maybe").is_err());
+        assert_eq!(take("encrypt.key-secret=x"), Err("No secret with id 'x'".to_owned()));
+    }
+}
