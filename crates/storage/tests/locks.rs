@@ -1,6 +1,7 @@
 //! Locks exclude the reference programs as they exclude each other, with their words.
 
 use std::error::Error;
+use std::fs::File;
 use std::path::Path;
 
 use holstein_storage::{
@@ -73,6 +74,27 @@ fn our_own_locks_exclude_each_other() -> TestResult {
     let got = refusal(open(&path, LockMode::ReadShared));
     assert_eq!(got.as_deref(), Some("Failed to get \"consistent read\" lock"));
     drop(held);
+    Ok(())
+}
+
+#[test]
+fn a_refused_or_dropped_lock_is_gone_though_the_description_lives_on() -> TestResult {
+    let dir = TempDir::new("locks")?;
+    let path = dir.file("f");
+    std::fs::write(&path, [0; 512])?;
+    let file = File::options().read(true).write(true).open(&path)?;
+    let options = FileOptions { write: true, lock: LockMode::Write, ..FileOptions::default() };
+    let take = || FileStorage::from_file(file.try_clone()?, &path, &options).map_err(Box::from);
+    let reader = open(&path, LockMode::Read)?;
+    let error: Box<dyn Error> = take().expect_err("a reader is there");
+    assert_eq!(error.source().map(ToString::to_string).as_deref(), Some(WRITE));
+    drop(reader);
+    drop(open(&path, LockMode::Write)?);
+    let writer = take()?;
+    assert_eq!(refusal(open(&path, LockMode::Read)).as_deref(), Some(SHARED_WRITE));
+    drop(writer);
+    open(&path, LockMode::Read)?;
+    drop(file);
     Ok(())
 }
 

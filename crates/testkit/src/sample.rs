@@ -20,7 +20,8 @@ pub enum Tearing {
     Never,
     /// Each combination also with its last change torn.
     Last,
-    /// Each combination also with each of its changes torn in turn.
+    /// Each combination also with each of its changes torn in turn; of sampled combinations the last
+    /// one and a random one.
     #[default]
     Every,
 }
@@ -129,25 +130,47 @@ impl<E> Window<'_, E> {
         let exhaustive = all.min(self.options.max_exhaustive).min(20);
         for mask in 0..1_u32 << exhaustive {
             let picked = (0..exhaustive).filter(|n| mask & (1 << n) != 0).collect::<Vec<_>>();
-            self.combination(&picked)?;
+            self.combination(&picked, self.torn_of(&picked))?;
         }
         for last in exhaustive..all {
-            self.combination(&(0..=last).collect::<Vec<_>>())?;
-            self.combination(&[last])?;
+            self.sample(&(0..=last).collect::<Vec<_>>(), rng)?;
+            self.sample(&[last], rng)?;
             for missing in 0..last {
                 let picked = (0..=last).filter(|&n| n != missing).collect::<Vec<_>>();
-                self.combination(&picked)?;
+                self.sample(&picked, rng)?;
             }
             for _ in 0..self.options.samples {
                 let picked = (0..=last).filter(|&n| n == last || rng.coin()).collect::<Vec<_>>();
-                self.combination(&picked)?;
+                self.sample(&picked, rng)?;
             }
         }
         Ok(())
     }
 
-    /// Visits what is left if of the changes exactly `picked` arrive, and its variants.
-    fn combination(&mut self, picked: &[usize]) -> Result<(), E> {
+    /// Which of `picked` are torn in turn.
+    fn torn_of<'p>(&self, picked: &'p [usize]) -> &'p [usize] {
+        match self.options.tearing {
+            Tearing::Never => &[],
+            Tearing::Last => &picked[picked.len().saturating_sub(1)..],
+            Tearing::Every => picked,
+        }
+    }
+
+    /// Visits one of too many combinations, with fewer variants.
+    fn sample(&mut self, picked: &[usize], rng: &mut Rng) -> Result<(), E> {
+        let (Tearing::Every, [others @ .., last]) = (self.options.tearing, picked) else {
+            return self.combination(picked, self.torn_of(picked));
+        };
+        let random = usize::try_from(rng.below(others.len() as u64)).expect("an index");
+        match others.get(random) {
+            Some(other) => self.combination(picked, &[*other, *last]),
+            None => self.combination(picked, &[*last]),
+        }
+    }
+
+    /// Visits what is left if of the changes exactly `picked` arrive, and its variants, among them
+    /// those with each of `torn` torn.
+    fn combination(&mut self, picked: &[usize], torn: &[usize]) -> Result<(), E> {
         let mut image = self.base.clone();
         for &n in picked {
             self.changes[n].apply(&mut image);
@@ -158,20 +181,12 @@ impl<E> Window<'_, E> {
             image.grow(len);
             self.state(image, picked, None, Some(len))?;
         }
-        let torn = match self.options.tearing {
-            Tearing::Never => &[],
-            Tearing::Last => &picked[picked.len().saturating_sub(1)..],
-            Tearing::Every => picked,
-        };
         for &n in torn {
             for bytes in self.changes[n].borders() {
                 let mut image = self.base.clone();
                 for &m in picked {
-                    if m == n {
-                        self.changes[m].entry.apply(&mut image, bytes);
-                    } else {
-                        self.changes[m].apply(&mut image);
-                    }
+                    let most = if m == n { bytes } else { u64::MAX };
+                    self.changes[m].apply_part(&mut image, most);
                 }
                 let torn = Torn { entry: self.changes[n].number, bytes };
                 self.state(image, picked, Some(torn), None)?;
@@ -251,19 +266,26 @@ impl<'a> Change<'a> {
     }
 
     fn apply(&self, image: &mut DiskImage) {
+        self.apply_part(image, u64::MAX);
+    }
+
+    /// Of a change of bytes only the first `most` arrive.
+    fn apply_part(&self, image: &mut DiskImage, most: u64) {
         let (Entry::Write { at, data }, Some((first, _))) = (self.entry, self.whole.first()) else {
-            self.entry.apply(image, u64::MAX);
+            self.entry.apply(image, most);
             return;
         };
+        let n = usize::try_from(most).map_or(data.len(), |n| n.min(data.len()));
         let from = first * CHUNK as u64;
-        let head = usize::try_from(from - at.get()).expect("less than a chunk");
-        let tail = head + self.whole.len() * CHUNK;
+        let head = usize::try_from(from - at.get()).expect("less than a chunk").min(n);
+        let whole = &self.whole[..((n - head) / CHUNK).min(self.whole.len())];
+        let tail = head + whole.len() * CHUNK;
         image.write(at.get(), &data[..head]);
-        for (number, chunk) in &self.whole {
+        for (number, chunk) in whole {
             image.put(*number, chunk.clone());
         }
         image.grow(at.get() + tail as u64);
-        image.write(at.get() + tail as u64, &data[tail..]);
+        image.write(at.get() + tail as u64, &data[tail..n]);
     }
 
     /// How many bytes arrive where it is torn at the first, a middle and the last border.

@@ -177,10 +177,14 @@ proptest! {
     }
 
     #[test]
-    fn samples_are_possible_and_repeatable(ops in ops(14)) {
+    fn samples_are_possible_and_repeatable(ops in ops(14), every in any::<bool>()) {
         let log = record(&[], &ops).log();
         let options = SampleOptions {
-            max_exhaustive: 2, samples: 3, tearing: Tearing::Last, growth: false, seed: 5,
+            seed: 5,
+            max_exhaustive: 2,
+            samples: 3,
+            tearing: if every { Tearing::Every } else { Tearing::Last },
+            growth: false,
         };
         let states = visited(&log, &options);
         prop_assert_eq!(&states, &visited(&log, &options));
