@@ -11,6 +11,8 @@ mod canary;
 mod header;
 #[path = "../../fuzz/bodies/l2_entry.rs"]
 mod l2_entry;
+#[path = "../../fuzz/bodies/open_and_read.rs"]
+mod open_and_read;
 #[path = "../../fuzz/bodies/snapshot_table.rs"]
 mod snapshot_table;
 
@@ -21,10 +23,11 @@ use std::path::{Path, PathBuf};
 
 type Body = fn(&[u8]);
 
-const BODIES: [(&str, Body); 4] = [
+const BODIES: [(&str, Body); 5] = [
     ("bitmap_directory", bitmap_directory::run),
     ("header", header::run),
     ("l2_entry", l2_entry::run),
+    ("open_and_read", open_and_read::run),
     ("snapshot_table", snapshot_table::run),
 ];
 
