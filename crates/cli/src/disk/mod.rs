@@ -13,6 +13,7 @@ mod error;
 mod info;
 mod null;
 mod policy;
+mod qcow2;
 mod raw;
 mod status;
 
@@ -26,6 +27,7 @@ pub(crate) use error::DiskError;
 pub(crate) use info::DiskInfo;
 pub(crate) use null::NullDisk;
 pub(crate) use policy::{Policy, PolicyOptions};
+pub(crate) use qcow2::{BackingDisk, Qcow2Disk, engine_error, engine_preallocation};
 pub(crate) use raw::RawDisk;
 pub(crate) use status::{Preallocation, Status};
 

@@ -123,7 +123,7 @@ fn layer_info(layer: Layer, objects: &Objects) -> Result<NodeInfo, DiskError> {
     let format = layer.driver.name().to_owned();
     let filename = layer.name.clone();
     let Some(file) = &layer.file else {
-        let disk = layer.into_disk()?.0;
+        let disk = layer.into_disk(objects)?;
         return Ok(NodeInfo {
             filename,
             format,
@@ -161,7 +161,7 @@ fn layer_info(layer: Layer, objects: &Objects) -> Result<NodeInfo, DiskError> {
             children,
         });
     }
-    let virtual_size = layer.into_disk()?.0.len();
+    let virtual_size = layer.into_disk(objects)?.len();
     Ok(NodeInfo {
         filename,
         format,

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use holstein::CreateOptions;
+use holstein::format::{CompressionType, Version};
 use holstein_storage::Storage;
 
 use super::create_list::CreateList;
-use crate::disk::{DiskError, Preallocation};
+use crate::disk::{DiskError, Preallocation, engine_error, engine_preallocation};
 use crate::objects::Objects;
 
 /// What the end of a message about version 3 says.
@@ -108,7 +110,20 @@ impl QcowPlan {
             backing,
         };
         plan.check_size()?;
+        plan.refuse_later_features()?;
         Ok(plan)
+    }
+
+    /// Refuses what the engine of this version cannot write, before a file is touched.
+    fn refuse_later_features(&self) -> Result<(), DiskError> {
+        let refused = if self.extended_l2 {
+            "extended_l2=on"
+        } else if self.zstd {
+            "compression_type=zstd"
+        } else {
+            return Ok(());
+        };
+        Err(DiskError::unsupported(format!("{refused} is not available in this version")))
     }
 
     /// Refuses a disk whose L1 table would be too large.
@@ -205,12 +220,23 @@ fn refuse_data_file(
 }
 
 /// Writes the image into an empty file.
-pub(super) fn make_qcow2<S: Storage + 'static>(
-    file: Arc<S>,
-    plan: &QcowPlan,
-) -> Result<(), DiskError> {
-    let _ = (file, plan);
-    Err(DiskError::unsupported("qcow2 is not wired in yet"))
+pub(super) fn make_qcow2(file: Arc<dyn Storage>, plan: &QcowPlan) -> Result<(), DiskError> {
+    let version = if plan.version_2 { Version::V2 } else { Version::V3 };
+    let compression = if plan.zstd { CompressionType::Zstd } else { CompressionType::Deflate };
+    let mut options = CreateOptions::new(plan.size)
+        .version(version)
+        .cluster_size(plan.cluster_size)
+        .refcount_bits(plan.refcount_bits)
+        .lazy_refcounts(plan.lazy_refcounts)
+        .extended_l2(plan.extended_l2)
+        .compression(compression)
+        .preallocation(engine_preallocation(plan.preallocation));
+    if let Some((name, format)) = &plan.backing {
+        options =
+            options.backing_file(name.clone().into_bytes(), Some(format.clone().into_bytes()));
+    }
+    let failed = |error: holstein::Error| engine_error(&error);
+    options.create_on(file).map_err(failed)?.close().map_err(failed)
 }
 
 #[cfg(test)]

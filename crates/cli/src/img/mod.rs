@@ -3,6 +3,7 @@
 //! A command is a table entry: a name, options, help and a function from the command line to an exit
 //! status. Every file in here is one command or something that several of them share.
 
+mod check;
 mod command;
 mod compare;
 mod create;

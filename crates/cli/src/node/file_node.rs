@@ -13,6 +13,7 @@ use super::layer::open_tree;
 use super::probe::PROBE_LEN;
 use super::{Driver, Generic, OpenFlags, Options, Probed, probe};
 use crate::disk::{DiskError, DiskStorage};
+use crate::objects::Objects;
 
 /// Which locks a node takes on its file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +25,7 @@ pub(crate) enum LockKind {
 }
 
 /// A node of bytes that is open.
+#[derive(Clone)]
 pub(crate) struct FileNode {
     /// The bytes.
     pub(crate) storage: Arc<dyn Storage>,
@@ -101,9 +103,10 @@ impl FileNode {
             let child = Some(Box::new(child));
             return Ok(Self { storage, driver, name, identity, child, file: None, tree });
         }
-        let (disk, file) = layer.into_disk()?;
+        let child = layer.file.clone().map(Box::new);
+        // Secrets are for the image that a command opens, not for what it lies in.
+        let disk = layer.into_disk(&Objects::default())?;
         let storage: Arc<dyn Storage> = Arc::new(DiskStorage::new(disk));
-        let child = file.map(Box::new);
         Ok(Self { storage, driver, name, identity, child, file: None, tree })
     }
 }

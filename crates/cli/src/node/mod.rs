@@ -19,6 +19,7 @@ mod layer;
 mod luks;
 mod open;
 mod options;
+mod policy;
 mod probe;
 mod protocol;
 mod qcow2_options;
@@ -36,7 +37,7 @@ pub(crate) use open::open_disk;
 pub(crate) use options::{Options, parse_option_size};
 pub(crate) use probe::{Probed, probe};
 pub(crate) use protocol::{has_protocol, strip_file_protocol};
-pub(crate) use qcow2_options::{OverlapChecks, QcowOptions};
+pub(crate) use qcow2_options::{QcowOptions, overlap_mask};
 
 /// How a command opens an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

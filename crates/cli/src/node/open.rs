@@ -1,8 +1,18 @@
 //! From a layer to a disk that can be read and written.
 
+use std::sync::Arc;
+
+use holstein::{OpenOptions, OverlapCheck};
+
 use super::generic::DetectZeroes;
-use super::{Driver, FileNode, Generic, ImageRef, Layer, OpenFlags, Options, open_layer};
-use crate::disk::{Disk, DiskError, NullDisk, Policy, PolicyOptions, RawDisk};
+use super::policy::BackingPolicy;
+use super::{
+    Chain, Driver, FileNode, Generic, ImageRef, Layer, OpenFlags, Options, QcowOptions,
+    backing_name, open_layer, overlap_mask, read_header,
+};
+use crate::disk::{
+    BackingDisk, Disk, DiskError, NullDisk, Policy, PolicyOptions, Qcow2Disk, RawDisk, engine_error,
+};
 use crate::objects::Objects;
 use crate::out;
 
@@ -18,31 +28,38 @@ pub(crate) fn open_disk(
     flags: &OpenFlags,
     objects: &Objects,
 ) -> Result<Box<dyn Disk>, DiskError> {
-    let layer = open_layer(image, flags)?;
-    let _ = objects;
-    Ok(layer.into_disk()?.0)
+    open_layer(image, flags)?.into_disk(objects)
 }
 
 impl Layer {
-    /// Makes a disk of the layer; the file is returned where the disk does not own it alone.
-    pub(crate) fn into_disk(self) -> Result<(Box<dyn Disk>, Option<FileNode>), DiskError> {
-        let Self { driver, probed, generic, mut options, file, name, flags: _ } = self;
-        let (disk, file): (Box<dyn Disk>, _) = match (driver, file) {
+    /// Makes a disk of the layer, over its backing chain.
+    ///
+    /// # Errors
+    /// As for [`open_disk`].
+    pub(crate) fn into_disk(self, objects: &Objects) -> Result<Box<dyn Disk>, DiskError> {
+        self.into_disk_of(objects, Chain::default())
+    }
+
+    /// Makes a disk of a layer that is part of a chain.
+    fn into_disk_of(self, objects: &Objects, mut chain: Chain) -> Result<Box<dyn Disk>, DiskError> {
+        let Self { driver, probed, generic, mut options, file, name, flags } = self;
+        if let Some(file) = &file {
+            chain.add(&name, file.identity)?;
+        }
+        let disk: Box<dyn Disk> = match (driver, file) {
             (Driver::NullCo | Driver::NullAio, _) => {
-                let disk = NullDisk::from_options(driver.name(), &mut options, name)?;
-                (Box::new(disk), None)
+                Box::new(NullDisk::from_options(driver.name(), &mut options, name)?)
             }
             (Driver::Raw | Driver::File | Driver::HostDevice, Some(file)) => {
                 let window = match driver {
                     Driver::Raw => (options.take_size("offset")?, options.take_size("size")?),
                     _ => (None, None),
                 };
-                let disk = RawDisk::open(&file, driver.name(), window, generic.writable, name)?;
-                (Box::new(disk), Some(file))
+                Box::new(RawDisk::open(&file, driver.name(), window, generic.writable, name)?)
             }
             (Driver::Qcow2, Some(file)) => {
-                let _ = file;
-                return Err(DiskError::unsupported("qcow2 is not wired in yet"));
+                let qcow = QcowOptions::take(&mut options, objects)?;
+                Box::new(open_qcow2(file, name, &generic, &qcow, &flags, objects, chain)?)
             }
             (_, None) => return Err(DiskError::invalid("a format stands on a file")),
         };
@@ -51,8 +68,131 @@ impl Layer {
         if guessed_raw {
             warn_about_guess(&disk.info()?.filename);
         }
-        Ok((with_policy(disk, &generic, guessed_raw), file))
+        Ok(with_policy(disk, &generic, guessed_raw))
     }
+}
+
+/// Opens the image in `file`, and what is under it.
+fn open_qcow2(
+    file: FileNode,
+    name: String,
+    generic: &Generic,
+    qcow: &QcowOptions,
+    flags: &OpenFlags,
+    objects: &Objects,
+    chain: Chain,
+) -> Result<Qcow2Disk, DiskError> {
+    let header = read_header(&file, holstein::format::DecodePurpose::Use)?;
+    let wants_backing = flags.backing && !qcow.no_backing;
+    let stored = header.backing_file.as_deref().map(String::from_utf8_lossy);
+    let backing = match (wants_backing, stored, &qcow.backing) {
+        (false, ..) | (true, None, None) => None,
+        (true, stored, replaced) => {
+            let recorded = header.backing_format().map(String::from_utf8_lossy);
+            let image = backing_image(&name, stored.as_deref(), recorded.as_deref(), replaced)?;
+            let disk = open_backing(image, generic, objects, chain)
+                .map_err(|error| error.prefixed("Could not open backing file: "))?;
+            Some(Arc::new(BackingDisk::new(disk)))
+        }
+    };
+    let mut open = engine_options(generic, qcow)?;
+    open = match &backing {
+        Some(disk) => open.backing(Some(Arc::clone(disk) as Arc<dyn holstein::Backing>)),
+        None => open.no_backing(),
+    };
+    let storage = Arc::clone(&file.storage);
+    if generic.writable {
+        let image = open.open_storage(storage).map_err(|error| engine_error(&error))?;
+        Ok(Qcow2Disk::writing(image, file, backing, name))
+    } else {
+        let image = open.open_storage_read_only(storage).map_err(|error| engine_error(&error))?;
+        Ok(Qcow2Disk::reading(image, file, backing, name))
+    }
+}
+
+/// The image under another one: what is stored, with what the options put in its place.
+fn backing_image(
+    image: &str,
+    stored: Option<&str>,
+    recorded_format: Option<&str>,
+    replaced: &Option<Options>,
+) -> Result<ImageRef, DiskError> {
+    let Some(options) = replaced else {
+        let stored = stored.unwrap_or_default();
+        let full = backing_name(image, stored)?;
+        BackingPolicy::from_environment()?.check(image, &full)?;
+        return Ok(ImageRef::named(&full, recorded_format));
+    };
+    let mut options = options.clone();
+    let names_file =
+        options.has("file") || options.entries().iter().any(|(key, _)| key.starts_with("file."));
+    let has_bytes = options.has("filename") || names_file;
+    if !has_bytes && !options.has("driver") {
+        // Only some options are given: they go to the file that is stored.
+        let full = backing_name(image, stored.unwrap_or_default())?;
+        let mut image = ImageRef::named(&full, recorded_format);
+        image.options = options;
+        return Ok(image);
+    }
+    let filename = options.take_text("filename")?;
+    let text = filename.clone().unwrap_or_else(|| "backing".to_owned());
+    Ok(ImageRef { filename, options, format: None, text })
+}
+
+fn open_backing(
+    image: ImageRef,
+    generic: &Generic,
+    objects: &Objects,
+    chain: Chain,
+) -> Result<Box<dyn Disk>, DiskError> {
+    let cache = super::CacheMode { write_through: false, ..generic.cache };
+    let flags = OpenFlags { share: generic.share, cache, ..OpenFlags::READ };
+    let text = image.text.clone();
+    let layer = open_layer(image, &flags)?;
+    // The message of a loop has to name the file as the user knows it.
+    layer.into_disk_of(objects, chain).map_err(|error| {
+        if error.to_string().contains("infinite loop") {
+            error
+        } else {
+            error.prefixed(format_args!("Could not open '{text}': "))
+        }
+    })
+}
+
+/// The engine's options.
+fn engine_options(generic: &Generic, qcow: &QcowOptions) -> Result<OpenOptions, DiskError> {
+    let mut open = OpenOptions::new()
+        .pass_discard_request(qcow.pass_discard_request.unwrap_or(generic.discard))
+        .pass_discard_snapshot(qcow.pass_discard_snapshot.unwrap_or(true))
+        .pass_discard_other(qcow.pass_discard_other.unwrap_or(false));
+    if let Some(keep) = qcow.discard_no_unref {
+        open = open.discard_no_unref(keep);
+    }
+    if let Some(size) = qcow.cache_size {
+        open = open.cache_size(size);
+    }
+    if let Some(size) = qcow.l2_cache_size {
+        open = open.l2_cache_size(size);
+    }
+    if let Some(size) = qcow.l2_cache_entry_size {
+        open = open.l2_cache_entry_size(size);
+    }
+    if let Some(size) = qcow.refcount_cache_size {
+        open = open.refcount_cache_size(size);
+    }
+    let overlap: Option<OverlapCheck> = overlap_mask(&qcow.overlap_check);
+    if let Some(mask) = overlap {
+        open = open.overlap_check(mask);
+    }
+    for (given, name) in [
+        (qcow.lazy_refcounts == Some(true), "lazy-refcounts=on"),
+        (qcow.cache_clean_interval.is_some_and(|seconds| seconds != 0), "cache-clean-interval"),
+    ] {
+        if given {
+            return Err(DiskError::unsupported(format!("{name} is not available in this version")));
+        }
+    }
+    Ok(open)
 }
 
 /// Options that are left belong to no driver.
@@ -88,7 +228,7 @@ fn with_policy(disk: Box<dyn Disk>, generic: &Generic, guessed_raw: bool) -> Box
             DetectZeroes::On => Some(false),
             DetectZeroes::Unmap => Some(true),
         },
-        ignore_discard: !generic.discard,
+        ignore_discard: generic.writable && !generic.discard,
         keep_start_raw: guessed_raw,
     };
     if options == PolicyOptions::default() { disk } else { Box::new(Policy::new(disk, options)) }

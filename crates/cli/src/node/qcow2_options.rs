@@ -1,5 +1,7 @@
 //! Options with which a qcow2 image is opened.
 
+use holstein::{OverlapCheck, Region};
+
 use super::Options;
 use crate::disk::DiskError;
 use crate::objects::Objects;
@@ -42,21 +44,21 @@ pub(crate) struct QcowOptions {
 pub(crate) struct OverlapChecks {
     /// `none`, `constant`, `cached` or `all`.
     pub(crate) template: Option<String>,
-    /// Single checks, by their names.
-    pub(crate) single: Vec<(&'static str, bool)>,
+    /// Single structures, protected or not.
+    pub(crate) single: Vec<(Region, bool)>,
 }
 
 /// Names of the single overlap checks.
-const CHECKS: [&str; 9] = [
-    "main-header",
-    "active-l1",
-    "active-l2",
-    "refcount-table",
-    "refcount-block",
-    "snapshot-table",
-    "inactive-l1",
-    "inactive-l2",
-    "bitmap-directory",
+const CHECKS: [(&str, Region); 9] = [
+    ("main-header", Region::MainHeader),
+    ("active-l1", Region::ActiveL1),
+    ("active-l2", Region::ActiveL2),
+    ("refcount-table", Region::RefcountTable),
+    ("refcount-block", Region::RefcountBlock),
+    ("snapshot-table", Region::SnapshotTable),
+    ("inactive-l1", Region::InactiveL1),
+    ("inactive-l2", Region::InactiveL2),
+    ("bitmap-directory", Region::BitmapDirectory),
 ];
 
 impl QcowOptions {
@@ -163,12 +165,29 @@ fn take_overlap_checks(options: &mut Options) -> Result<OverlapChecks, DiskError
         )));
     }
     let mut single = Vec::new();
-    for name in CHECKS {
+    for (name, region) in CHECKS {
         if let Some(on) = options.take_bool(&format!("overlap-check.{name}"))? {
-            single.push((name, on));
+            single.push((region, on));
         }
     }
     Ok(OverlapChecks { template, single })
+}
+
+/// The structures that the options protect; none where they say nothing.
+pub(crate) fn overlap_mask(checks: &OverlapChecks) -> Option<OverlapCheck> {
+    if checks.template.is_none() && checks.single.is_empty() {
+        return None;
+    }
+    let mut mask = match checks.template.as_deref() {
+        Some("none") => OverlapCheck::NONE,
+        Some("constant") => OverlapCheck::CONSTANT,
+        Some("all") => OverlapCheck::ALL,
+        _ => OverlapCheck::CACHED,
+    };
+    for (region, on) in &checks.single {
+        mask = if *on { mask.union(region.mask()) } else { mask.without(region.mask()) };
+    }
+    Some(mask)
 }
 
 #[cfg(test)]

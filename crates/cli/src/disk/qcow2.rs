@@ -1,0 +1,245 @@
+//! A qcow2 image as a disk, over its backing file.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::sync::Arc;
+
+use holstein::{Backing, ErrorKind, ExtentKind, Image, ReadOnlyImage};
+use holstein_units::HostOffset;
+
+use super::{Disk, DiskError, DiskInfo, Preallocation, Result, Status};
+use crate::node::{FileNode, QcowFacts};
+
+/// The image, open in one of two ways.
+enum Engine {
+    Read(ReadOnlyImage),
+    Write(Image),
+}
+
+/// A qcow2 image and the disk that shows where it holds nothing.
+pub(crate) struct Qcow2Disk {
+    engine: Engine,
+    file: FileNode,
+    backing: Option<Arc<BackingDisk>>,
+    /// The file has holes under clusters that are mapped: what they hold is asked of the file.
+    has_holes: bool,
+    name: String,
+}
+
+/// The disk under an image.
+pub(crate) struct BackingDisk {
+    disk: Box<dyn Disk>,
+}
+
+impl BackingDisk {
+    /// The disk as it is shown under an image.
+    pub(crate) fn new(disk: Box<dyn Disk>) -> Self {
+        Self { disk }
+    }
+}
+
+impl Backing for BackingDisk {
+    fn len(&self) -> u64 {
+        self.disk.len()
+    }
+
+    fn read_at(&self, at: u64, into: &mut [u8]) -> io::Result<()> {
+        self.disk.read_at(at, into).map_err(|error| io::Error::from_raw_os_error(error.errno()))
+    }
+}
+
+/// An engine's error as the commands print it.
+pub(crate) fn engine_error(error: &holstein::Error) -> DiskError {
+    let errno = error.raw_os_error().unwrap_or(libc::EIO);
+    if let Some(format) = error.format_error() {
+        return DiskError::new(errno, format.qemu_message());
+    }
+    match error.kind() {
+        ErrorKind::Io | ErrorKind::Full | ErrorKind::OutOfRange => DiskError::from_errno(errno),
+        _ => DiskError::new(errno, error.to_string()),
+    }
+}
+
+fn failed(error: holstein::Error) -> DiskError {
+    engine_error(&error)
+}
+
+/// The engine's word for a mode.
+pub(crate) fn engine_preallocation(mode: Preallocation) -> holstein::Preallocation {
+    match mode {
+        Preallocation::Off => holstein::Preallocation::Off,
+        Preallocation::Metadata => holstein::Preallocation::Metadata,
+        Preallocation::Falloc => holstein::Preallocation::Falloc,
+        Preallocation::Full => holstein::Preallocation::Full,
+    }
+}
+
+macro_rules! on_engine {
+    ($self:ident, $image:ident => $call:expr) => {
+        match &$self.engine {
+            Engine::Read($image) => $call,
+            Engine::Write($image) => $call,
+        }
+    };
+}
+
+impl Qcow2Disk {
+    /// A disk over an image that is open for reading.
+    pub(crate) fn reading(
+        image: ReadOnlyImage,
+        file: FileNode,
+        backing: Option<Arc<BackingDisk>>,
+        name: String,
+    ) -> Self {
+        let has_holes = has_holes(&file, image.cluster_size());
+        Self { engine: Engine::Read(image), file, backing, has_holes, name }
+    }
+
+    /// A disk over an image that is open for reading and writing.
+    pub(crate) fn writing(
+        image: Image,
+        file: FileNode,
+        backing: Option<Arc<BackingDisk>>,
+        name: String,
+    ) -> Self {
+        let has_holes = has_holes(&file, image.cluster_size());
+        Self { engine: Engine::Write(image), file, backing, has_holes, name }
+    }
+
+    fn writable(&self) -> Result<&Image> {
+        match &self.engine {
+            Engine::Write(image) => Ok(image),
+            Engine::Read(_) => Err(DiskError::from_errno(libc::EPERM)),
+        }
+    }
+
+    fn settle(image: &Image, fua: bool) -> Result<()> {
+        if fua { image.flush().map_err(failed) } else { Ok(()) }
+    }
+
+    /// The state of a range that the image holds itself.
+    fn own_status(&self, len: u64, extent: &holstein::Extent) -> Result<Status> {
+        let data = extent.kind == ExtentKind::Data;
+        let mut status = Status {
+            len,
+            present: true,
+            zero: !data,
+            data,
+            compressed: extent.compressed,
+            depth: 0,
+            offset: extent.host,
+            file: extent.host.map(|_| self.file.name.clone()),
+        };
+        if let (true, true, Some(host)) = (data, self.has_holes, extent.host) {
+            let (has_data, run) = self.file.storage.extent_at(HostOffset::new(host))?;
+            if run > 0 {
+                status.len = len.min(run);
+                status.zero = !has_data;
+            }
+        }
+        Ok(status)
+    }
+}
+
+/// Whether the file takes clearly less space than it is long, as after a preallocation of metadata.
+fn has_holes(file: &FileNode, cluster_size: u64) -> bool {
+    match (file.allocated(), file.len()) {
+        (Some(allocated), Ok(len)) => (allocated / 9).saturating_mul(10) + 2 * cluster_size < len,
+        _ => false,
+    }
+}
+
+impl Disk for Qcow2Disk {
+    fn len(&self) -> u64 {
+        on_engine!(self, image => image.virtual_size())
+    }
+
+    fn read_at(&self, at: u64, into: &mut [u8]) -> Result<()> {
+        on_engine!(self, image => image.read_at(at, into)).map_err(failed)
+    }
+
+    fn read_vectored(&self, at: u64, into: &mut [IoSliceMut<'_>]) -> Result<()> {
+        on_engine!(self, image => image.read_vectored_at(at, into)).map_err(failed)
+    }
+
+    fn write_at(&self, at: u64, from: &[u8], fua: bool) -> Result<()> {
+        let image = self.writable()?;
+        image.write_at(at, from).map_err(failed)?;
+        Self::settle(image, fua)
+    }
+
+    fn write_vectored(&self, at: u64, from: &[IoSlice<'_>], fua: bool) -> Result<()> {
+        let image = self.writable()?;
+        image.write_vectored_at(at, from).map_err(failed)?;
+        Self::settle(image, fua)
+    }
+
+    fn write_zeroes(&self, at: u64, len: u64, unmap: bool, fua: bool) -> Result<()> {
+        let image = self.writable()?;
+        image.write_zeroes(at, len, unmap).map_err(failed)?;
+        Self::settle(image, fua)
+    }
+
+    fn discard(&self, at: u64, len: u64) -> Result<()> {
+        self.writable()?.discard(at, len).map_err(failed)
+    }
+
+    fn flush(&self) -> Result<()> {
+        match &self.engine {
+            Engine::Write(image) => image.flush().map_err(failed),
+            Engine::Read(_) => Ok(()),
+        }
+    }
+
+    fn truncate(&self, len: u64, preallocation: Preallocation) -> Result<()> {
+        let image = self.writable()?;
+        if len % holstein_units::SECTOR != 0 {
+            return Err(DiskError::invalid("The new size must be a multiple of 512"));
+        }
+        image.resize(len, engine_preallocation(preallocation)).map_err(failed)
+    }
+
+    fn status(&self, at: u64, len: u64) -> Result<Status> {
+        let len = len.min(self.len().saturating_sub(at));
+        if len == 0 {
+            return Ok(Status::nothing());
+        }
+        let extent = on_engine!(self, image => image.extent_at(at, len)).map_err(failed)?;
+        let len = len.min(extent.len);
+        if extent.kind != ExtentKind::Unallocated {
+            return self.own_status(len, &extent);
+        }
+        if let Some(backing) = &self.backing
+            && at < backing.disk.len()
+        {
+            let below = backing.disk.status(at, len.min(backing.disk.len() - at))?;
+            return Ok(Status { depth: below.depth + 1, ..below });
+        }
+        Ok(Status { len, zero: true, offset: None, ..Status::nothing() })
+    }
+
+    fn info(&self) -> Result<DiskInfo> {
+        let facts = QcowFacts::read(&self.file)?;
+        let cluster_size = facts.header.geometry.cluster_size();
+        let entry = if facts.header.geometry.extended_l2() { 16 } else { 8 };
+        // VM states begin behind the last L2 table of the disk.
+        let mapped = cluster_size.saturating_mul(cluster_size / entry);
+        Ok(DiskInfo {
+            format: "qcow2",
+            cluster_size: Some(cluster_size),
+            vm_state_offset: Some(facts.header.size.div_ceil(mapped).saturating_mul(mapped)),
+            specific: Some(facts.specific),
+            filename: self.name.clone(),
+        })
+    }
+
+    fn read_only(&self) -> bool {
+        matches!(self.engine, Engine::Read(_))
+    }
+
+    fn close(self: Box<Self>) -> Result<()> {
+        match self.engine {
+            Engine::Write(image) => image.close().map_err(failed),
+            Engine::Read(_) => Ok(()),
+        }
+    }
+}
