@@ -1,0 +1,88 @@
+//! `sleep`, `sigraise`, `abort`, `quit`, and what needs another kind of node.
+
+use std::time::Duration;
+
+use rustix::process::{Signal, getpid, kill_process, test_kill_process};
+
+use super::numbers::{milliseconds, number};
+use super::session::Session;
+use super::{Failed, Outcome};
+use crate::out::{self, say};
+use crate::text::strerror;
+
+/// The number of signals, and the highest number that is tried.
+const SIGNALS: u64 = 65;
+
+/// `sleep`: waits, while requests go on.
+pub(super) fn sleep(session: &mut Session, words: &[&str]) -> Outcome {
+    let time = milliseconds(words.get(1).copied().unwrap_or(""))?;
+    session.jobs.sleep(Duration::from_millis(time));
+    Ok(())
+}
+
+/// `sigraise`: sends this process a signal.
+pub(super) fn sigraise(_session: &mut Session, words: &[&str]) -> Outcome {
+    let given = words.get(1).copied().unwrap_or("");
+    let signal = number(given)?;
+    let signal = match i32::try_from(signal) {
+        Ok(raw) if signal <= SIGNALS => raw,
+        _ => {
+            say!("signal argument '{given}' is too large to be a valid signal\n");
+            return Err(Failed);
+        }
+    };
+    out::flush();
+    let result = match Signal::from_named_raw(signal) {
+        Some(signal) => kill_process(getpid(), signal),
+        None if signal == 0 => test_kill_process(getpid()),
+        None => {
+            out::error_line(&format!("signal {signal} has no name and cannot be raised here"));
+            return Err(Failed);
+        }
+    };
+    result.map_err(|error| {
+        out::error_line(&strerror(error.raw_os_error()));
+        Failed
+    })
+}
+
+/// `abort`: ends the process as a crash does, without writing what is held back.
+pub(super) fn abort(_session: &mut Session, _words: &[&str]) -> Outcome {
+    std::process::abort()
+}
+
+/// `quit`: no more commands.
+pub(super) fn quit(session: &mut Session, _words: &[&str]) -> Outcome {
+    session.done = true;
+    Ok(())
+}
+
+/// `break`, `wait_break`, `resume` and `remove_break`: only a debugging node has breakpoints.
+pub(super) fn breakpoint(_session: &mut Session, words: &[&str]) -> Outcome {
+    let tag = words.get(1).copied().unwrap_or("");
+    let what = match words.first() {
+        Some(&"break") => "set breakpoint".to_owned(),
+        Some(&"wait_break") => "wait for breakpoint".to_owned(),
+        Some(&"resume") => "resume request".to_owned(),
+        _ => format!("remove breakpoint {tag}"),
+    };
+    say!("Could not {what}: {}\n", strerror(libc::ENOTSUP));
+    Err(Failed)
+}
+
+/// The commands of zoned devices, none of which can be opened here.
+pub(super) fn zone(_session: &mut Session, words: &[&str]) -> Outcome {
+    let what = match words.first() {
+        Some(&("zone_report" | "zrp")) => "report",
+        Some(&("zone_open" | "zo")) => "open",
+        Some(&("zone_close" | "zc")) => "close",
+        Some(&("zone_finish" | "zf")) => "finish",
+        Some(&("zone_reset" | "zrs")) => "reset",
+        _ => "append",
+    };
+    for word in words.iter().skip(1) {
+        number(word)?;
+    }
+    say!("zone {what} failed: {}\n", strerror(libc::ENOTSUP));
+    Err(Failed)
+}

@@ -1,0 +1,119 @@
+//! A filter that keeps what is read from below in the image itself.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use holstein_storage::Storage;
+
+use crate::disk::{Disk, DiskInfo, Preallocation, Result, Status};
+use crate::zero::is_zero;
+
+/// The most that is copied at once, in bytes.
+const PIECE: u64 = 1 << 20;
+
+/// What is copied at least where the format has no clusters, in bytes.
+const SMALLEST: u64 = 512;
+
+/// A disk over an image that copies to it whatever is read and not held by it yet.
+pub(super) struct CopyOnRead {
+    disk: Box<dyn Disk>,
+    /// Bytes that are copied together.
+    unit: u64,
+    /// Copies and writes exclude each other, so that a copy never undoes a write.
+    writes: Mutex<()>,
+}
+
+impl CopyOnRead {
+    /// Puts the filter over a disk that is open for writing.
+    pub(super) fn new(disk: Box<dyn Disk>) -> Self {
+        let unit = disk.info().ok().and_then(|info| info.cluster_size).unwrap_or(SMALLEST);
+        Self { disk, unit: unit.max(SMALLEST), writes: Mutex::new(()) }
+    }
+
+    /// Copies what the image does not hold of a range, in whole units.
+    fn copy(&self, at: u64, len: u64) -> Result<()> {
+        let Some(end) = at.checked_add(len).filter(|end| *end <= self.disk.len()) else {
+            return Ok(());
+        };
+        let end = end.next_multiple_of(self.unit).min(self.disk.len());
+        let mut at = at - at % self.unit;
+        while at < end {
+            let status = self.disk.status(at, end - at)?;
+            if status.len == 0 {
+                break;
+            }
+            let held = status.present && status.depth == 0;
+            let here = if held { status.len } else { status.len.min(PIECE.max(self.unit)) };
+            if !held {
+                self.copy_piece(at, here)?;
+            }
+            at += here;
+        }
+        Ok(())
+    }
+
+    fn copy_piece(&self, at: u64, len: u64) -> Result<()> {
+        let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
+        self.disk.read_at(at, &mut bytes)?;
+        if is_zero(&bytes) {
+            self.disk.write_zeroes(at, len, false, false)
+        } else {
+            self.disk.write_at(at, &bytes, false)
+        }
+    }
+
+    fn exclusive<T>(&self, work: impl FnOnce() -> T) -> T {
+        let _held = self.writes.lock().unwrap_or_else(PoisonError::into_inner);
+        work()
+    }
+}
+
+impl Disk for CopyOnRead {
+    fn len(&self) -> u64 {
+        self.disk.len()
+    }
+
+    fn read_at(&self, at: u64, into: &mut [u8]) -> Result<()> {
+        self.exclusive(|| self.copy(at, into.len() as u64))?;
+        self.disk.read_at(at, into)
+    }
+
+    fn write_at(&self, at: u64, from: &[u8], fua: bool) -> Result<()> {
+        self.exclusive(|| self.disk.write_at(at, from, fua))
+    }
+
+    fn write_zeroes(&self, at: u64, len: u64, unmap: bool, fua: bool) -> Result<()> {
+        self.exclusive(|| self.disk.write_zeroes(at, len, unmap, fua))
+    }
+
+    fn discard(&self, at: u64, len: u64) -> Result<()> {
+        self.exclusive(|| self.disk.discard(at, len))
+    }
+
+    fn flush(&self) -> Result<()> {
+        self.disk.flush()
+    }
+
+    fn truncate(&self, len: u64, preallocation: Preallocation) -> Result<()> {
+        self.exclusive(|| self.disk.truncate(len, preallocation))
+    }
+
+    fn status(&self, at: u64, len: u64) -> Result<Status> {
+        self.disk.status(at, len)
+    }
+
+    fn info(&self) -> Result<DiskInfo> {
+        self.disk.info()
+    }
+
+    fn read_only(&self) -> bool {
+        self.disk.read_only()
+    }
+
+    fn raw_bytes(&self) -> Option<(&Arc<dyn Storage>, u64)> {
+        None
+    }
+
+    fn close(self: Box<Self>) -> Result<()> {
+        self.disk.close()
+    }
+}

@@ -1,0 +1,90 @@
+//! The exerciser: one command after the other on an open disk, as `qemu-io` has them.
+//!
+//! Commands come from `-c`, or from standard input behind a prompt. [`table`] has their names;
+//! [`session`] finds and runs them; the other modules are one command, or a few that belong
+//! together, each.
+//!
+//! # Invariants
+//! Results go to standard output through [`crate::out`], which holds them back as C's stdio does.
+//! Most failures are results; the rest go to standard error at once.
+
+mod aio;
+mod buffer;
+mod command_line;
+mod control;
+mod copy_on_read;
+mod files;
+mod help;
+mod jobs;
+mod letters;
+mod numbers;
+mod read;
+mod report;
+mod session;
+mod state;
+mod table;
+mod vector;
+mod write;
+
+use command_line::{CommandLine, Parsed};
+use session::Session;
+
+use crate::out;
+
+/// A command failed, and has said why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Failed;
+
+/// What running a command comes to.
+type Outcome = Result<(), Failed>;
+
+const PROMPT: &str = "qemu-io> ";
+
+/// Runs the exerciser with the arguments after its name, and returns the exit status: 1 if a command
+/// failed or the file could not be opened.
+pub(crate) fn run(arguments: &[String]) -> u8 {
+    let line = match CommandLine::parse(arguments) {
+        Ok(Parsed::Run(line)) => line,
+        Ok(Parsed::Done) => return 0,
+        Err(Failed) => return 1,
+    };
+    let CommandLine { commands, file, format, how, objects, misalign } = line;
+    let mut session = Session::new(objects, misalign);
+    if let Some(file) = file {
+        let name = (!file.is_options).then_some(file.text.as_str());
+        if session.open(name, format.as_deref(), how).is_err() {
+            return 1;
+        }
+    }
+    let outcome = if commands.is_empty() {
+        run_prompt(&mut session)
+    } else {
+        run_commands(&mut session, &commands)
+    };
+    let closed = session.close();
+    u8::from(outcome.is_err() || closed.is_err())
+}
+
+/// Runs the commands of the command line; all of them, though some fail.
+fn run_commands(session: &mut Session, commands: &[String]) -> Outcome {
+    let mut outcome = Ok(());
+    for command in commands {
+        outcome = outcome.and(session.run_line(command));
+        if session.done {
+            break;
+        }
+    }
+    outcome
+}
+
+/// Runs the lines of standard input.
+fn run_prompt(session: &mut Session) -> Outcome {
+    let mut outcome = Ok(());
+    while !session.done {
+        out::text(PROMPT);
+        out::flush();
+        let Some(line) = session.jobs.next_line() else { break };
+        outcome = outcome.and(session.run_line(&line));
+    }
+    outcome
+}
