@@ -1,13 +1,13 @@
 //! `check`: whether the tables of an image agree with each other.
 
-use holstein_check::{CheckOptions, Report, check};
+use holstein_check::{CheckError, CheckOptions, Report, check};
 
 use super::images::{cache_mode, json_output, named, open_files};
 use super::{Args, Command, Failure, Outcome};
 use crate::disk::DiskError;
 use crate::node::{CacheMode, Driver, OpenFlags, QcowOptions};
 use crate::out::{self, say};
-use crate::text::{Json, Operands, Opt};
+use crate::text::{Json, Operands, Opt, strerror};
 
 pub(super) const COMMAND: Command = Command {
     name: "check",
@@ -74,12 +74,8 @@ fn run(args: &Args) -> Outcome {
     let prefix = format!("Could not open '{filename}': ");
     QcowOptions::take(&mut layer.options, &args.objects)
         .map_err(|error| Failure::Error(prefix.clone(), error, 1))?;
-    let mut report =
-        check(&*file.storage, &CheckOptions::default(), &mut |_| {}).map_err(|error| {
-            let error =
-                DiskError::new(error.raw_os_error().unwrap_or(libc::EIO), error.qemu_message());
-            Failure::Error(prefix, error, 1)
-        })?;
+    let mut report = check(&*file.storage, &CheckOptions::default(), &mut |_| {})
+        .map_err(|error| unchecked(&error, prefix))?;
     for finding in &report.findings {
         out::error_text(&format!("{finding}\n"));
     }
@@ -100,6 +96,23 @@ fn run(args: &Args) -> Outcome {
         (_, _, true) => LEAKS,
         _ => 0,
     })
+}
+
+/// Why there is no report: the header, or something that could not be read.
+fn unchecked(error: &CheckError, prefix: String) -> Failure {
+    let text = error.qemu_message();
+    match error {
+        CheckError::Header(_) => Failure::Error(prefix, DiskError::invalid(text), 1),
+        CheckError::Read { source, .. } => {
+            let errno = source.raw_os_error().unwrap_or(libc::EIO);
+            out::error_text(&format!("ERROR {text}\n"));
+            Failure::message(format!("Check failed: {}", strerror(errno)))
+        }
+        _ => {
+            out::error_text(&format!("{text}\n"));
+            Failure::message(format!("Check failed: {}", strerror(libc::EINVAL)))
+        }
+    }
 }
 
 /// Counts that are zero are left out, except that of the errors of the check itself.

@@ -35,20 +35,37 @@ pub(super) fn make_image(
     match list.format() {
         CreateFormat::Raw | CreateFormat::File => {
             let mode = raw_preallocation(list)?;
-            let target = TargetFile::before(path);
-            keep_or_remove(target, make_raw(path, size, mode))
+            make_in(path, LockMode::Exact(ImageLock::CREATE), list, |file| {
+                make_raw(file, path, size, mode)
+            })
         }
         CreateFormat::Qcow2 => {
             let plan = QcowPlan::judge(list, size, objects)?;
-            let target = TargetFile::before(path);
-            let made = create_file(path, LockMode::Write).and_then(|file| make_qcow2(file, &plan));
-            keep_or_remove(target, made)
+            make_in(path, LockMode::Write, list, |file| make_qcow2(file, &plan))
         }
     }
 }
 
-fn keep_or_remove(target: TargetFile, made: Result<(), DiskError>) -> Result<(), DiskError> {
-    match made {
+/// Makes the file and lets `make` fill it; what becomes of it afterwards depends on both.
+fn make_in(
+    path: &str,
+    lock: LockMode,
+    list: &CreateList,
+    make: impl FnOnce(Arc<FileStorage>) -> Result<(), DiskError>,
+) -> Result<(), DiskError> {
+    let target = TargetFile::before(path);
+    let file = match create_file(path, lock) {
+        Ok(file) => file,
+        Err(error) => {
+            // Nothing was made, so nothing is removed.
+            target.keep();
+            return Err(error);
+        }
+    };
+    if list.is_on("nocow") {
+        switch_off_cow(path);
+    }
+    match make(file) {
         Ok(()) => {
             target.keep();
             Ok(())
@@ -57,11 +74,17 @@ fn keep_or_remove(target: TargetFile, made: Result<(), DiskError>) -> Result<(),
     }
 }
 
+/// Switches copy-on-write off for an empty file. Only one file system knows the flag; on all others
+/// there is nothing to switch off, so failures mean nothing, as for the reference.
+fn switch_off_cow(path: &str) {
+    let Ok(file) = std::fs::File::open(path) else { return };
+    if let Ok(flags) = rustix::fs::ioctl_getflags(&file) {
+        let _ = rustix::fs::ioctl_setflags(&file, flags | rustix::fs::IFlags::NOCOW);
+    }
+}
+
 /// Options of the file itself that this version does not have; `off` and 0 ask for nothing.
 fn refuse_file_options(list: &CreateList) -> Result<(), DiskError> {
-    if list.is_on("nocow") {
-        return Err(DiskError::unsupported("nocow is not available in this version"));
-    }
     match list.number("extent_size_hint") {
         None | Some(0) => Ok(()),
         Some(_) => Err(DiskError::unsupported("extent_size_hint is not available in this version")),
@@ -90,8 +113,12 @@ fn create_file(path: &str, lock: LockMode) -> Result<Arc<FileStorage>, DiskError
     }
 }
 
-fn make_raw(path: &str, size: u64, mode: Preallocation) -> Result<(), DiskError> {
-    let file = create_file(path, LockMode::Exact(ImageLock::CREATE))?;
+fn make_raw(
+    file: Arc<FileStorage>,
+    path: &str,
+    size: u64,
+    mode: Preallocation,
+) -> Result<(), DiskError> {
     let present = file.len()?;
     if file.is_block_device() {
         return if size <= present {
