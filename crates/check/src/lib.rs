@@ -11,6 +11,16 @@
 //! refcount blocks     --->  refcounts on disk               ---/
 //! ```
 //!
+//! ```
+//! use holstein_check::{CheckError, CheckOptions, check};
+//! use holstein_storage::MemStorage;
+//!
+//! let storage = MemStorage::from_bytes(b"not an image");
+//! let error = check(&storage, &CheckOptions::default(), &mut |_| {}).expect_err("no header");
+//! assert!(matches!(error, CheckError::Header(_)));
+//! assert_eq!(error.qemu_message(), "Image is not in qcow2 format");
+//! ```
+//!
 //! # Why shared tables are not walked once for each owner
 //! An L2 table that many snapshots share is walked twice at most; the other visits are counted and
 //! added in one last walk. A million L1 entries to one table cost as much as two.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use holstein_format::{Header, RefcountTableEntry};
+use holstein_format::{Header, MAX_FILE_BYTES, RefcountTableEntry};
 use holstein_units::HostOffset;
 
 use crate::check::Check;
@@ -20,7 +20,7 @@ pub(crate) enum Block {
     Absent,
     /// At this offset.
     At(u64),
-    /// At an impossible offset.
+    /// At an impossible offset: unaligned, or past 2^63.
     Unreadable,
 }
 
@@ -52,8 +52,8 @@ impl<'a> RefcountReader<'a> {
         let Some((_, raw)) = self.table.get(place) else { return Block::Absent };
         match RefcountTableEntry::decode(*raw, self.header.geometry) {
             Ok(RefcountTableEntry::Absent) => Block::Absent,
-            Ok(RefcountTableEntry::Block(at)) => Block::At(at.get()),
-            Err(_) => Block::Unreadable,
+            Ok(RefcountTableEntry::Block(at)) if at.get() <= MAX_FILE_BYTES => Block::At(at.get()),
+            _ => Block::Unreadable,
         }
     }
 

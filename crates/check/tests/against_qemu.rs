@@ -4,6 +4,7 @@ mod common;
 
 use std::path::Path;
 use std::process::Command;
+use std::sync::OnceLock;
 
 use common::{Builder, Folder, Image, compare, have_qemu, lines, qemu_check};
 use holstein_check::{Corruption, Finding, Report};
@@ -29,7 +30,15 @@ fn io(folder: &Path, image: &str, commands: &[&str]) {
 }
 
 /// Images by QEMU: options, and commands of qemu-io and qemu-img.
-fn made_by_qemu(folder: &Path) -> Vec<(String, Image)> {
+fn made_by_qemu() -> &'static [(String, Image)] {
+    static IMAGES: OnceLock<Vec<(String, Image)>> = OnceLock::new();
+    IMAGES.get_or_init(|| {
+        let folder = Folder::new();
+        make_by_qemu(&folder.0)
+    })
+}
+
+fn make_by_qemu(folder: &Path) -> Vec<(String, Image)> {
     let mut images = Vec::new();
     for (options, snapshots) in [
         ("compat=0.10", true),
@@ -69,11 +78,11 @@ fn images_by_qemu_are_judged_as_qemu_judges_them() {
         return;
     }
     let folder = Folder::new();
-    for (name, image) in made_by_qemu(&folder.0) {
+    for (name, image) in made_by_qemu() {
         let path = folder.0.join("base.qcow2");
         std::fs::write(&path, &image.bytes).expect("written");
         let report = image.check().expect("checked");
-        compare(&name, &report, &qemu_check(&path));
+        compare(name, &report, &qemu_check(&path));
         assert!(report.is_clean(), "{name}: {:?}", lines(&report));
     }
 }
@@ -81,6 +90,11 @@ fn images_by_qemu_are_judged_as_qemu_judges_them() {
 /// What our check finds and QEMU's does not, or what makes the two walk different ways.
 fn is_ours_alone(report: &Report) -> bool {
     report.findings.iter().any(|finding| {
+        // QEMU walks the header as a table.
+        let walks_header = |entry: u64| entry & 0x00ff_ffff_ffff_fe00 == 0;
+        if let Finding::Corruption(Corruption::L1Reserved { entry }) = finding {
+            return walks_header(*entry);
+        }
         matches!(
             finding,
             Finding::Corruption(
@@ -127,7 +141,7 @@ fn spoil(image: &mut Image, state: &mut u64) {
         let new = match next(6) {
             0 => old ^ COPIED,
             1 => old ^ 1 << next(64),
-            2 => (next(clusters + 3) + 1) * size | COPIED,
+            2 => ((next(clusters + 3) + 1) * size) | COPIED,
             3 => (next(clusters + 3) + 1) * size,
             4 => old.wrapping_add(512),
             _ => 0,
@@ -146,7 +160,7 @@ fn spoilt_images_are_judged_as_qemu_judges_them() {
         return;
     }
     let folder = Folder::new();
-    let mut bases = made_by_qemu(&folder.0);
+    let mut bases = made_by_qemu().to_vec();
     let mut b = Builder::new(9, Version::V3, false, 4, 1 << 20);
     (0..200).step_by(3).for_each(|guest| {
         b.data(guest);
@@ -154,7 +168,7 @@ fn spoilt_images_are_judged_as_qemu_judges_them() {
     bases.push(("by hand".to_string(), b.finish()));
     let path = folder.0.join("spoilt.qcow2");
     let (mut compared, mut found) = (0, 0);
-    for round in 0..240_u64 {
+    for round in 0..200_u64 {
         let (name, base) = &bases[usize::try_from(round).expect("small") % bases.len()];
         let mut image = base.clone();
         let mut state = 0x9e37_79b9_7f4a_7c15 ^ round.wrapping_mul(0x2545_f491_4f6c_dd1d);

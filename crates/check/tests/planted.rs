@@ -80,7 +80,7 @@ fn data_file() -> Image {
     b.header.incompatible.insert(IncompatibleFeatures::DATA_FILE);
     b.header.extensions.push(HeaderExtension::DataFile(b"data.raw".to_vec()));
     for guest in 0..4 {
-        b.set_entry(guest, guest * K64 | COPIED);
+        b.set_entry(guest, (guest * K64) | COPIED);
     }
     b.finish()
 }
@@ -419,7 +419,7 @@ fn extended_entries() {
         |i| i.put(l2 + 8 * 16 + 8, 1),
         &[
             "ERROR compressed cluster 8 with non-zero subcluster allocation bitmap, \
-             entry=0x4400000000060000",
+             entry=0x4040000000060000",
             "Leaked cluster 6 refcount=1 reference=0",
         ],
     );
@@ -430,8 +430,8 @@ fn extended_entries() {
         |i| i.put(second + 8 * 16 + 8, 1),
         &[
             "ERROR compressed cluster 8 with non-zero subcluster allocation bitmap, \
-             entry=0x4400000000080000",
-            "Leaked cluster 8 refcount=1 reference=0",
+             entry=0x4040000000070000",
+            "Leaked cluster 7 refcount=1 reference=0",
         ],
     );
     for (bitmap, what) in
