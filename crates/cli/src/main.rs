@@ -2,6 +2,7 @@
 
 mod disk;
 mod img;
+mod io;
 mod local_time;
 mod node;
 mod objects;
@@ -32,7 +33,9 @@ fn main() -> ExitCode {
 
 /// Runs the command line as the program was called.
 fn run(personality: Personality, arguments: &[String]) -> u8 {
-    match personality {
-        Personality::Native | Personality::Img | Personality::Io => img::run(arguments),
+    match (personality, arguments) {
+        (Personality::Io, _) => io::run(arguments),
+        (Personality::Native, [command, rest @ ..]) if command == "io" => io::run(rest),
+        (Personality::Native | Personality::Img, _) => img::run(arguments),
     }
 }

@@ -20,7 +20,7 @@ mod status;
 use std::io::{IoSlice, IoSliceMut};
 use std::sync::Arc;
 
-use holstein_storage::Storage;
+use holstein_storage::{FileIdentity, Storage};
 
 pub(crate) use disk_storage::DiskStorage;
 pub(crate) use error::DiskError;
@@ -92,6 +92,21 @@ pub(crate) trait Disk: Send + Sync {
     /// For a raw disk its bytes and where it begins in them: copies may go around the disk.
     fn raw_bytes(&self) -> Option<(&Arc<dyn Storage>, u64)> {
         None
+    }
+
+    /// The length of the disk under this one, if there is one.
+    fn backing_len(&self) -> Option<u64> {
+        None
+    }
+
+    /// Whether a disk that was just made reads as zeros everywhere.
+    fn starts_zeroed(&self) -> bool {
+        true
+    }
+
+    /// Adds the files that hold the disk, backing files among them.
+    fn files(&self, found: &mut Vec<FileIdentity>) {
+        let _ = found;
     }
 
     /// Writes back what is held in memory, releases locks and closes the files.

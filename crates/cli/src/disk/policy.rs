@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use holstein_storage::Storage;
+use holstein_storage::{FileIdentity, Storage};
 
 use super::{Disk, DiskError, DiskInfo, Preallocation, Result, Status};
 use crate::node::{Probed, probe};
@@ -121,6 +121,18 @@ impl Disk for Policy {
         } else {
             self.disk.raw_bytes()
         }
+    }
+
+    fn backing_len(&self) -> Option<u64> {
+        self.disk.backing_len()
+    }
+
+    fn starts_zeroed(&self) -> bool {
+        self.disk.starts_zeroed()
+    }
+
+    fn files(&self, found: &mut Vec<FileIdentity>) {
+        self.disk.files(found);
     }
 
     fn close(self: Box<Self>) -> Result<()> {

@@ -4,6 +4,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::sync::Arc;
 
 use holstein::{Backing, ErrorKind, ExtentKind, Image, ReadOnlyImage};
+use holstein_storage::FileIdentity;
 use holstein_units::HostOffset;
 
 use super::{Disk, DiskError, DiskInfo, Preallocation, Result, Status};
@@ -234,6 +235,17 @@ impl Disk for Qcow2Disk {
 
     fn read_only(&self) -> bool {
         matches!(self.engine, Engine::Read(_))
+    }
+
+    fn backing_len(&self) -> Option<u64> {
+        self.backing.as_ref().map(|backing| backing.disk.len())
+    }
+
+    fn files(&self, found: &mut Vec<FileIdentity>) {
+        found.extend(self.file.identity);
+        if let Some(backing) = &self.backing {
+            backing.disk.files(found);
+        }
     }
 
     fn close(self: Box<Self>) -> Result<()> {

@@ -4,7 +4,7 @@ use std::io::{IoSlice, IoSliceMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use holstein_storage::Storage;
+use holstein_storage::{FileIdentity, Storage};
 use holstein_units::{HostOffset, HostRange, SECTOR};
 
 use super::{Disk, DiskError, DiskInfo, Preallocation, Result, Status};
@@ -21,6 +21,7 @@ pub(crate) struct RawDisk {
     writable: bool,
     name: String,
     file: String,
+    identity: Option<FileIdentity>,
 }
 
 impl RawDisk {
@@ -46,6 +47,7 @@ impl RawDisk {
             writable,
             name,
             file: file.name.clone(),
+            identity: file.identity,
         })
     }
 
@@ -60,6 +62,7 @@ impl RawDisk {
             writable: true,
             name: name.to_owned(),
             file: name.to_owned(),
+            identity: None,
         }
     }
 
@@ -231,6 +234,15 @@ impl Disk for RawDisk {
 
     fn raw_bytes(&self) -> Option<(&Arc<dyn Storage>, u64)> {
         Some(self.storage())
+    }
+
+    fn starts_zeroed(&self) -> bool {
+        // A block device keeps what was on it.
+        self.storage.capabilities().zero_beyond_end
+    }
+
+    fn files(&self, found: &mut Vec<FileIdentity>) {
+        found.extend(self.identity);
     }
 
     fn close(self: Box<Self>) -> Result<()> {

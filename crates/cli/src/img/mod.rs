@@ -6,6 +6,10 @@
 mod check;
 mod command;
 mod compare;
+mod convert;
+mod convert_copy;
+mod convert_source;
+mod convert_walk;
 mod create;
 mod create_list;
 mod help;
@@ -27,8 +31,15 @@ use crate::text::{Operands, Opt, parse_options};
 pub(crate) use command::{Args, Command, Failure, Outcome};
 
 /// All commands, in the order of the help.
-const COMMANDS: &[&Command] =
-    &[&compare::COMMAND, &create::COMMAND, &info::COMMAND, &map::COMMAND, &resize::COMMAND];
+const COMMANDS: &[&Command] = &[
+    &check::COMMAND,
+    &compare::COMMAND,
+    &convert::COMMAND,
+    &create::COMMAND,
+    &info::COMMAND,
+    &map::COMMAND,
+    &resize::COMMAND,
+];
 
 /// Commands of the reference that this version does not have.
 const LATER: &[&str] =

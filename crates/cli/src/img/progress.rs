@@ -27,6 +27,11 @@ impl Progress {
         progress
     }
 
+    /// Whether the line is printed.
+    pub(super) fn is_shown(&self) -> bool {
+        self.shown
+    }
+
     /// Says that `done` of `total` is done.
     pub(super) fn update(&mut self, done: u64, total: u64) {
         let percent = if total == 0 { 100.0 } else { done as f64 * 100.0 / total as f64 };

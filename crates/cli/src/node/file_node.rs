@@ -191,6 +191,12 @@ fn start_of(filename: &str, special: bool) -> Result<Vec<u8>, DiskError> {
     Ok(start)
 }
 
+/// Which file a path leads to, if it leads to one.
+pub(crate) fn identity_of(path: &str) -> Option<FileIdentity> {
+    let options = FileOptions { lock: LockMode::None, ..FileOptions::default() };
+    FileStorage::open(Path::new(path), &options).ok().map(|file| file.identity())
+}
+
 /// Whether locks are wanted.
 fn take_locking(options: &mut Options) -> Result<bool, DiskError> {
     match options.take_text("locking")?.as_deref() {

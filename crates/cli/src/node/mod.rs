@@ -28,7 +28,7 @@ pub(crate) use backing::{Chain, backing_name, check_protocol};
 pub(crate) use cache::CacheMode;
 pub(crate) use driver::Driver;
 pub(crate) use facts::QcowFacts;
-pub(crate) use file_node::{FileNode, open_error as open_file_error};
+pub(crate) use file_node::{FileNode, identity_of, open_error as open_file_error};
 pub(crate) use generic::Generic;
 pub(crate) use header::read_header;
 pub(crate) use image_ref::ImageRef;

@@ -1,0 +1,408 @@
+//! `convert`: a copy in another format.
+
+use holstein_storage::FileIdentity;
+
+use super::convert_copy::{CopyOptions, copy};
+use super::convert_source::Sources;
+use super::create_list::{CreateFormat, CreateList, help};
+use super::images::{cache_mode, open_files, open_image};
+use super::make::make_image;
+use super::progress::Progress;
+use super::target_file::TargetFile;
+use super::{Args, Command, Failure, Outcome};
+use crate::disk::{Disk, DiskError};
+use crate::node::{
+    CacheMode, ImageRef, OpenFlags, Options, check_protocol, identity_of, strip_file_protocol,
+};
+use crate::out;
+use crate::text::{
+    Operands, Opt, SizeError, asks_for_help, join_lists, parse_c_integer, parse_list, parse_size,
+};
+
+pub(super) const COMMAND: Command = Command {
+    name: "convert",
+    summary: "copy an image into another format",
+    usage: "convert [-f FMT | --image-opts] [-T SRC_CACHE] [-U] [-O OUT_FMT] [-o OPTIONS] \
+            [-B BACKING -F BACKING_FMT] [-t CACHE] [-S SPARSE_SIZE] [-n [--target-is-zero] \
+            [--target-image-opts]] [-C] [-W] [-m NUM] [-r RATE] [--salvage] [-p] [-q] FILENAME \
+            [FILENAME2...] OUTPUT_FILENAME",
+    help: "\
+  -f, --source-format FMT
+     format of the sources (found by their first bytes)
+  --image-opts, --target-image-opts
+     the names of the sources, or of the target, are strings of options
+  -T, --source-cache SRC_CACHE, -t, --target-cache CACHE
+     cache modes (writeback for sources, unsafe for the target)
+  -U, --force-share
+     do not look at the locks of others on the sources
+  -O, --target-format OUT_FMT
+     format of the target (raw)
+  -o, --target-format-options OPTIONS
+     key=value,... of the format; '-o help' lists them
+  -B, --backing BACKING, -F, --backing-format BACKING_FMT
+     backing file of the target, which has to hold what the source inherits
+  -S, --sparse-size SPARSE_SIZE
+     zeros of this length become holes (4k); 0 writes everything
+  -n, --no-create
+     the target exists
+  --target-is-zero
+     and it reads as zeros
+  -C, --copy-range-offloading
+     let the system copy between raw files
+  -W, --oob-writes
+     write in any order
+  -m, --parallel NUM
+     requests at a time, 1 to 16
+  -r, --rate-limit RATE
+     bytes written in a second
+  --salvage
+     what cannot be read becomes zeros
+  -p, --progress
+     show progress
+  -q, --quiet
+     print nothing
+",
+    options: &[
+        Opt::value("format", Some('f'), &["source-format"]),
+        Opt::flag("image-opts", None, &["image-opts", "source-image-opts"]),
+        Opt::value("source-cache", Some('T'), &["source-cache"]),
+        Opt::value("snapshot", Some('l'), &["snapshot"]),
+        Opt::flag("bitmaps", None, &["bitmaps"]),
+        Opt::flag("skip-broken", None, &["skip-broken-bitmaps"]),
+        Opt::flag("salvage", None, &["salvage"]),
+        Opt::value("out-format", Some('O'), &["target-format", "output-format"]),
+        Opt::flag("target-image-opts", None, &["target-image-opts"]),
+        Opt::value("options", Some('o'), &["target-format-options"]),
+        Opt::value("cache", Some('t'), &["target-cache", "output-cache"]),
+        Opt::value("backing", Some('b'), &["backing"]),
+        Opt::value("backing", Some('B'), &[]),
+        Opt::value("backing-format", Some('F'), &["backing-format"]),
+        Opt::value("sparse", Some('S'), &["sparse-size"]),
+        Opt::flag("no-create", Some('n'), &["no-create"]),
+        Opt::flag("target-is-zero", None, &["target-is-zero"]),
+        Opt::flag("compress", Some('c'), &["compress"]),
+        Opt::flag("share", Some('U'), &["force-share"]),
+        Opt::value("rate", Some('r'), &["rate-limit", "rate"]),
+        Opt::value("parallel", Some('m'), &["parallel"]),
+        Opt::flag("out-of-order", Some('W'), &["oob-writes"]),
+        Opt::flag("copy-range", Some('C'), &["copy-range-offloading"]),
+        Opt::flag("progress", Some('p'), &["progress"]),
+        Opt::flag("quiet", Some('q'), &["quiet"]),
+    ],
+    operands: Operands::Mixed,
+    run,
+};
+
+/// Zeros of this length become holes where nothing else is asked for.
+const DEFAULT_SPARSE: u64 = 4096;
+const MAX_SPARSE: u64 = 16 << 20;
+
+/// The command line after its own checks.
+struct Plan<'a> {
+    args: &'a Args,
+    sources: &'a [String],
+    target: &'a str,
+    out_format: &'a str,
+    list: String,
+    create: bool,
+    sparse: u64,
+    workers: Option<usize>,
+    rate: Option<u64>,
+}
+
+fn run(args: &Args) -> Outcome {
+    let plan = match plan(args)? {
+        Some(plan) => plan,
+        None => return Ok(0),
+    };
+    let mut progress = Progress::start(args.has("progress") && !args.has("quiet"), 1.0);
+    let converted = convert(&plan, &mut progress);
+    if let Err(Failure::Error(prefix, error, _)) = &converted {
+        out::report(prefix, error);
+    }
+    progress.finish(converted.is_ok());
+    match converted {
+        Ok(()) => Ok(0),
+        Err(Failure::Error(..)) => Err(Failure::Said(1)),
+        Err(other) => Err(other),
+    }
+}
+
+/// Judges the command line as far as no file is needed; nothing is left where it asked for help.
+fn plan(args: &Args) -> Result<Option<Plan<'_>>, Failure> {
+    let sparse = match args.last("sparse") {
+        None => DEFAULT_SPARSE,
+        Some(text) => sparse_size(text)?,
+    };
+    let workers = args.last("parallel").map(parallel).transpose()?;
+    let rate = match args.last("rate") {
+        None => None,
+        Some(text) => Some(number(text, "rate limit")?).filter(|rate| *rate > 0),
+    };
+    let create = !args.has("no-create");
+    let list = match args.parsed.all("options") {
+        lists if lists.is_empty() => String::new(),
+        lists => join_lists(&lists).map_err(Failure::message)?,
+    };
+    let out_format = args.last("out-format").unwrap_or("raw");
+    refuse_combinations(args, create, !list.is_empty())?;
+    let operands = args.operands();
+    if asks_for_help(&list) {
+        let format = CreateFormat::named(out_format)?;
+        let with_file = operands.len() > 1;
+        if let (true, Some(target)) = (with_file, operands.last()) {
+            check_protocol(target)?;
+        }
+        out::text(&help(format, with_file));
+        return Ok(None);
+    }
+    let (target, sources) = match operands.split_last() {
+        Some((target, sources)) if !sources.is_empty() => (target, sources),
+        _ => return Err(Failure::message("Must specify image file name")),
+    };
+    if args.has("image-opts") && args.last("format").is_some()
+        || args.has("target-image-opts") && args.last("out-format").is_some()
+    {
+        return Err(Failure::message("--image-opts and --format are mutually exclusive"));
+    }
+    Ok(Some(Plan { args, sources, target, out_format, list, create, sparse, workers, rate }))
+}
+
+/// Options that exclude each other, and those that this version does not have.
+fn refuse_combinations(args: &Args, create: bool, has_list: bool) -> Result<(), Failure> {
+    let offload = args.has("copy-range");
+    let texts = [
+        (!create && has_list, "-o has no effect when skipping image creation"),
+        (args.has("compress") && offload, "Cannot enable copy offloading when -c is used"),
+        (args.last("sparse").is_some() && offload, "Cannot enable copy offloading when -S is used"),
+        (args.has("salvage") && offload, "Cannot use copy offloading in salvaging mode"),
+        (args.has("target-image-opts") && create, "--target-image-opts requires use of -n flag"),
+        (args.has("target-is-zero") && create, "--target-is-zero requires use of -n flag"),
+        (
+            args.has("skip-broken") && !args.has("bitmaps"),
+            "Use of --skip-broken-bitmaps requires --bitmaps",
+        ),
+    ];
+    if let Some((_, text)) = texts.iter().find(|(wrong, _)| *wrong) {
+        return Err(Failure::message(*text));
+    }
+    let is_raw = matches!(args.last("out-format"), None | Some("raw" | "file"));
+    match (args.has("compress"), args.has("bitmaps"), args.last("snapshot")) {
+        (true, ..) if is_raw => {
+            Err(Failure::message("Compression not supported for this file format"))
+        }
+        (_, true, _) if is_raw => {
+            Err(Failure::message("Format driver 'raw' does not support bitmaps"))
+        }
+        (true, ..) => Err(Failure::message("compression (-c) is not available in this version")),
+        (_, true, _) => Err(Failure::message("--bitmaps is not available in this version")),
+        (_, _, Some(_)) => {
+            Err(Failure::message("reading a snapshot (-l) is not available in this version"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn sparse_size(text: &str) -> Result<u64, Failure> {
+    let size = match parse_size(text) {
+        Err(SizeError::Invalid) => {
+            return Err(Failure::message(format!(
+                "Invalid buffer size for sparse output specified: '{text}'."
+            )));
+        }
+        Err(SizeError::Range) => u64::MAX,
+        Ok(size) => size,
+    };
+    if size % holstein_units::SECTOR != 0 || size > MAX_SPARSE {
+        return Err(Failure::message(format!(
+            "Invalid buffer size for sparse output specified. Valid sizes are multiples of 512 up \
+             to {MAX_SPARSE}. Select 0 to disable sparse detection (fully allocates output)."
+        )));
+    }
+    Ok(size)
+}
+
+fn parallel(text: &str) -> Result<usize, Failure> {
+    let number = parse_c_integer(text).ok_or_else(|| {
+        Failure::message(format!("Invalid number of coroutines specified: '{text}'."))
+    })?;
+    usize::try_from(number).ok().filter(|number| (1..=16).contains(number)).ok_or_else(|| {
+        Failure::message("Invalid number of coroutines specified. Must be between 1 and 16.")
+    })
+}
+
+fn number(text: &str, what: &str) -> Result<u64, Failure> {
+    match parse_size(text) {
+        Ok(number) if i64::try_from(number).is_ok() => Ok(number),
+        Ok(_) | Err(SizeError::Range) => Err(Failure::message(format!(
+            "Invalid {what} specified. Must be between 0 and {}.",
+            i64::MAX
+        ))),
+        Err(SizeError::Invalid) => {
+            Err(Failure::message(format!("Invalid {what} specified: '{text}'.")))
+        }
+    }
+}
+
+/// Opens both sides and copies.
+fn convert(plan: &Plan<'_>, progress: &mut Progress) -> Result<(), Failure> {
+    let args = plan.args;
+    let source_cache =
+        cache_mode(args, "source-cache", CacheMode::WRITEBACK, "source cache option")?;
+    let cache = cache_mode(args, "cache", CacheMode::UNSAFE, "cache option")?;
+    let sources = open_sources(plan, source_cache)?;
+    let mut guard = None;
+    if plan.create {
+        guard = Some(create_target(plan, &sources)?);
+    } else {
+        refuse_same(plan, &sources, strip_file_protocol(plan.target))?;
+    }
+    let copied =
+        open_target(plan, cache).and_then(|target| fill_target(plan, &sources, target, progress));
+    match (guard, copied) {
+        (None, copied) => copied,
+        (Some(guard), Ok(())) => {
+            guard.keep();
+            Ok(())
+        }
+        (Some(guard), Err(Failure::Error(prefix, error, status))) => {
+            Err(Failure::Error(prefix, guard.failed(error), status))
+        }
+        (Some(_), Err(other)) => Err(other),
+    }
+}
+
+fn open_sources(plan: &Plan<'_>, cache: CacheMode) -> Result<Sources, Failure> {
+    let args = plan.args;
+    let flags = OpenFlags { share: args.has("share"), cache, ..OpenFlags::READ };
+    let mut sources = Sources::default();
+    for name in plan.sources {
+        let image = ImageRef::of(name, args.last("format"), args.has("image-opts"))?;
+        let prefix = format!("Could not open '{}': ", image.text);
+        let layer = open_files(image, &flags)?;
+        let disk =
+            layer.into_disk(&args.objects).map_err(|error| Failure::Error(prefix, error, 1))?;
+        sources.push(name, disk);
+    }
+    Ok(sources)
+}
+
+/// Makes the target; it goes away again unless it is kept.
+fn create_target(plan: &Plan<'_>, sources: &Sources) -> Result<TargetFile, Failure> {
+    let format = CreateFormat::named(plan.out_format)?;
+    check_protocol(plan.target)?;
+    let mut list = CreateList::parse(format, &plan.list)?;
+    list.set("size", &sources.len().to_string())?;
+    for (option, key, what) in [
+        ("backing", "backing_file", "Backing file"),
+        ("backing-format", "backing_fmt", "Backing file format"),
+    ] {
+        if let Some(value) = plan.args.last(option)
+            && !list.set_text(key, value)
+        {
+            return Err(Failure::message(format!(
+                "{what} not supported for file format '{}'",
+                format.name()
+            )));
+        }
+    }
+    if list.given("backing_file").is_some() {
+        if plan.sources.len() > 1 {
+            return Err(Failure::message(
+                "Having a backing file for the target makes no sense when concatenating multiple \
+                 input images",
+            ));
+        }
+        if list.given("backing_fmt").is_none() {
+            return Err(Failure::message("Use of backing file requires explicit backing format"));
+        }
+    }
+    let path = strip_file_protocol(plan.target);
+    refuse_same(plan, sources, path)?;
+    let guard = TargetFile::before(path);
+    let prefix = || format!("{}: error while converting {}: ", plan.target, plan.out_format);
+    match make_image(plan.target, &list, &plan.args.objects) {
+        Ok(()) => Ok(guard),
+        Err(error) => {
+            // The file was removed already where that is right.
+            guard.keep();
+            Err(Failure::Error(prefix(), error, 1))
+        }
+    }
+}
+
+/// Refuses a target that is a source, or is under one, by whatever name.
+fn refuse_same(plan: &Plan<'_>, sources: &Sources, path: &str) -> Result<(), Failure> {
+    let target: Option<FileIdentity> = match plan.args.has("target-image-opts") {
+        true => Options::parse(plan.target, Some("file"))
+            .take_text("file.filename")?
+            .and_then(|path| identity_of(&path)),
+        false => identity_of(path),
+    };
+    match target {
+        Some(target) if sources.files().contains(&target) => {
+            let error = DiskError::new(libc::EAGAIN, "Failed to get \"write\" lock")
+                .with_hint(format!("Is another process using the image [{path}]?"));
+            let prefix = if plan.create {
+                format!("{}: error while converting {}: ", plan.target, plan.out_format)
+            } else {
+                format!("Could not open '{}': ", plan.target)
+            };
+            Err(Failure::Error(prefix, error, 1))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn open_target(plan: &Plan<'_>, cache: CacheMode) -> Result<Box<dyn Disk>, Failure> {
+    let flags = OpenFlags { cache, ..OpenFlags::WRITE };
+    let image = if plan.args.has("target-image-opts") {
+        ImageRef::from_options(plan.target)
+    } else {
+        ImageRef::named(plan.target, Some(plan.out_format))
+    };
+    open_image(image, &flags, plan.args)
+}
+
+fn fill_target(
+    plan: &Plan<'_>,
+    sources: &Sources,
+    target: Box<dyn Disk>,
+    progress: &mut Progress,
+) -> Result<(), Failure> {
+    let args = plan.args;
+    // Only a backing file that was asked for is taken to hold what the source inherits.
+    let wants_backing = args.last("backing").is_some()
+        || parse_list(&plan.list).iter().any(|pair| pair.key == "backing_file");
+    let backing = target.backing_len().filter(|_| wants_backing);
+    if backing.is_some() && args.has("target-is-zero") {
+        return Err(Failure::message(
+            "Cannot use --target-is-zero when the destination image has a backing file",
+        ));
+    }
+    if target.len() < sources.len() {
+        return Err(Failure::message("output file is smaller than input file"));
+    }
+    let fresh = plan.create && target.starts_zeroed() || args.has("target-is-zero");
+    let options = CopyOptions {
+        sparse: plan.sparse,
+        workers: plan.workers,
+        in_order: !args.has("out-of-order"),
+        rate: plan.rate,
+        salvage: args.has("salvage"),
+        quiet: args.has("quiet"),
+        offload: args.has("copy-range"),
+        target_is_zero: fresh && backing.is_none(),
+        backing,
+    };
+    let copied = copy(sources, &*target, &options, progress);
+    let closed = target.close();
+    copied?;
+    closed.map_err(|error| {
+        Failure::message(format!(
+            "error while writing at byte {}: {}",
+            sources.len(),
+            error.strerror()
+        ))
+    })
+}

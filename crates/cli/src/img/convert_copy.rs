@@ -1,0 +1,287 @@
+//! The copying of `convert`: workers that read, look for zeros and write.
+//!
+//! A walk over the state of the sources hands out pieces of at most [`BUFFER`] bytes in the order
+//! of the disk. Each worker owns one buffer; reads run beside each other, and writes do where the
+//! order does not matter. Where it does, a turn goes from piece to piece.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::Failure;
+use super::convert_source::Sources;
+use super::convert_walk::{Kind, Piece, Walk};
+use super::progress::Progress;
+use crate::disk::Disk;
+use crate::out;
+use crate::zero::is_zero;
+
+/// Bytes of a worker's buffer, and the alignment of pieces.
+pub(super) const BUFFER: u64 = 2 << 20;
+
+/// How to copy.
+#[derive(Clone, Debug)]
+pub(super) struct CopyOptions {
+    /// Zeros of this length are not written; 0 writes everything.
+    pub(super) sparse: u64,
+    /// Requests at a time, where that is given.
+    pub(super) workers: Option<usize>,
+    /// Writes have to be in the order of the disk.
+    pub(super) in_order: bool,
+    /// Bytes written in a second.
+    pub(super) rate: Option<u64>,
+    /// What cannot be read becomes zeros.
+    pub(super) salvage: bool,
+    /// Such reports are left out.
+    pub(super) quiet: bool,
+    /// Let the system copy between raw files.
+    pub(super) offload: bool,
+    /// The target reads as zeros.
+    pub(super) target_is_zero: bool,
+    /// The length of the target's backing file.
+    pub(super) backing: Option<u64>,
+}
+
+/// What workers share.
+struct Shared<'a> {
+    sources: &'a Sources,
+    target: &'a dyn Disk,
+    options: &'a CopyOptions,
+    /// Runs of zeros are looked for in steps of this many bytes.
+    grain: usize,
+    walk: Mutex<Walk<'a>>,
+    turn: Mutex<u64>,
+    turned: Condvar,
+    failure: Mutex<Option<Failure>>,
+    stop: AtomicBool,
+    ended: Arc<AtomicBool>,
+    progress: Mutex<&'a mut Progress>,
+    pace: Option<Mutex<Pace>>,
+}
+
+/// Copies the sources into the target.
+pub(super) fn copy(
+    sources: &Sources,
+    target: &dyn Disk,
+    options: &CopyOptions,
+    progress: &mut Progress,
+) -> Result<(), Failure> {
+    let ended = Arc::new(AtomicBool::new(false));
+    let mut handlers = Vec::new();
+    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+        // Without the handler the program ends at once and leaves the target.
+        handlers.extend(signal_hook::flag::register(signal, Arc::clone(&ended)).ok());
+    }
+    let walk = Walk::new(sources, options, progress.is_shown())?;
+    let shared = Shared {
+        sources,
+        target,
+        options,
+        grain: grain_for(target, options.sparse),
+        walk: Mutex::new(walk),
+        turn: Mutex::new(0),
+        turned: Condvar::new(),
+        failure: Mutex::new(None),
+        stop: AtomicBool::new(false),
+        ended,
+        progress: Mutex::new(progress),
+        pace: options.rate.map(|rate| Mutex::new(Pace::new(rate))),
+    };
+    let parallel = std::thread::available_parallelism().map_or(1, usize::from);
+    let workers = options.workers.unwrap_or(parallel.clamp(2, 8));
+    std::thread::scope(|scope| {
+        for _ in 1..workers {
+            scope.spawn(|| shared.work());
+        }
+        shared.work();
+    });
+    for handler in handlers {
+        signal_hook::low_level::unregister(handler);
+    }
+    match lock(&shared.failure).take() {
+        Some(failure) => Err(failure),
+        None if shared.ended.load(Ordering::Relaxed) => Err(Failure::message("interrupted")),
+        None => Ok(()),
+    }
+}
+
+/// Data ends where the target's own units do, so that no unit is written in parts.
+fn grain_for(target: &dyn Disk, sparse: u64) -> usize {
+    let unit = target.info().ok().and_then(|info| info.cluster_size).unwrap_or(4096);
+    usize::try_from(sparse.max(unit).clamp(512, BUFFER)).unwrap_or(4096)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A worker that panicked has already stopped the program's success.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared<'_> {
+    fn work(&self) {
+        let mut buffer = Vec::new();
+        while !self.stop.load(Ordering::Relaxed) && !self.ended.load(Ordering::Relaxed) {
+            let next = lock(&self.walk).next();
+            let done = match next {
+                Ok(None) => return,
+                Ok(Some(piece)) => self.piece(&piece, &mut buffer),
+                Err(failure) => Err(failure),
+            };
+            if let Err(failure) = done {
+                lock(&self.failure).get_or_insert(failure);
+                self.stop.store(true, Ordering::Relaxed);
+                let _turn = lock(&self.turn);
+                self.turned.notify_all();
+            }
+        }
+        let _turn = lock(&self.turn);
+        self.turned.notify_all();
+    }
+
+    /// Copies one piece.
+    fn piece(&self, piece: &Piece, buffer: &mut Vec<u8>) -> Result<(), Failure> {
+        let copied = match piece.kind {
+            Kind::Data => {
+                let len = usize::try_from(piece.len).unwrap_or_default();
+                if buffer.len() < len {
+                    buffer.resize(usize::try_from(BUFFER).unwrap_or(len).max(len), 0);
+                }
+                let data = &mut buffer[..len];
+                self.read(piece.at, data)?;
+                self.in_turn(piece, || self.write(piece.at, data))
+            }
+            Kind::Zero => self.in_turn(piece, || self.write_zeroes(piece.at, piece.len)),
+        };
+        copied?;
+        let (done, total) = lock(&self.walk).done(piece);
+        lock(&self.progress).update(done, total);
+        Ok(())
+    }
+
+    fn read(&self, at: u64, data: &mut [u8]) -> Result<(), Failure> {
+        match self.sources.read_at(at, data) {
+            Ok(()) => Ok(()),
+            Err(_) if self.options.salvage => {
+                self.salvage(at, data);
+                Ok(())
+            }
+            Err(error) => Err(Failure::message(format!(
+                "error while reading at byte {at}: {}",
+                error.strerror()
+            ))),
+        }
+    }
+
+    /// Reads sector by sector; those that cannot be read become zeros.
+    fn salvage(&self, at: u64, data: &mut [u8]) {
+        for (index, sector) in data.chunks_mut(512).enumerate() {
+            let at = at + index as u64 * 512;
+            if let Err(error) = self.sources.read_at(at, sector) {
+                sector.fill(0);
+                if !self.options.quiet {
+                    let name = self.sources.part_at(at).map_or("", |(_, name, _)| name);
+                    let text = error.strerror();
+                    out::error_line(&format!(
+                        "warning: error while reading offset {at} of {name}: {text}"
+                    ));
+                }
+            }
+        }
+    }
+
+    /// Runs `write` when all pieces before this one were written, where the order matters.
+    fn in_turn(
+        &self,
+        piece: &Piece,
+        write: impl FnOnce() -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        if !self.options.in_order {
+            return write();
+        }
+        let mut turn = lock(&self.turn);
+        while *turn != piece.number {
+            if self.stop.load(Ordering::Relaxed) || self.ended.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            turn = self
+                .turned
+                .wait_timeout(turn, Duration::from_millis(100))
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+        drop(turn);
+        let written = write();
+        *lock(&self.turn) += 1;
+        self.turned.notify_all();
+        written
+    }
+
+    /// Writes the runs of a buffer that are not zero.
+    fn write(&self, at: u64, data: &[u8]) -> Result<(), Failure> {
+        if self.options.sparse == 0 {
+            return self.write_run(at, data);
+        }
+        let mut from = 0;
+        while from < data.len() {
+            let zero = is_zero(&data[from..self.unit_end(at, from, data.len())]);
+            let mut to = self.unit_end(at, from, data.len());
+            while to < data.len() {
+                let end = self.unit_end(at, to, data.len());
+                if is_zero(&data[to..end]) != zero {
+                    break;
+                }
+                to = end;
+            }
+            let start = at + from as u64;
+            if !zero {
+                self.write_run(start, &data[from..to])?;
+            } else if !self.options.target_is_zero {
+                self.write_zeroes(start, (to - from) as u64)?;
+            }
+            from = to;
+        }
+        Ok(())
+    }
+
+    /// The end of the unit at `from`: a multiple of the grain on the disk, or the end of the data.
+    fn unit_end(&self, at: u64, from: usize, len: usize) -> usize {
+        let grain = self.grain as u64;
+        let within = (at + from as u64) % grain;
+        usize::try_from(grain - within).map_or(len, |rest| (from + rest).min(len))
+    }
+
+    fn write_run(&self, at: u64, data: &[u8]) -> Result<(), Failure> {
+        if let Some(pace) = &self.pace {
+            lock(pace).wait(data.len());
+        }
+        self.target.write_at(at, data, false).map_err(|error| write_error(at, &error))
+    }
+
+    fn write_zeroes(&self, at: u64, len: u64) -> Result<(), Failure> {
+        self.target.write_zeroes(at, len, true, false).map_err(|error| write_error(at, &error))
+    }
+}
+
+fn write_error(at: u64, error: &crate::disk::DiskError) -> Failure {
+    Failure::message(format!("error while writing at byte {at}: {}", error.strerror()))
+}
+
+/// Holds the rate of writing down.
+struct Pace {
+    rate: f64,
+    free_at: Instant,
+}
+
+impl Pace {
+    fn new(rate: u64) -> Self {
+        Self { rate: rate as f64, free_at: Instant::now() }
+    }
+
+    /// Waits until the bytes before these fit into the rate.
+    fn wait(&mut self, bytes: usize) {
+        let now = Instant::now();
+        if let Some(early) = self.free_at.checked_duration_since(now) {
+            std::thread::sleep(early);
+        }
+        self.free_at = self.free_at.max(now) + Duration::from_secs_f64(bytes as f64 / self.rate);
+    }
+}

@@ -1,0 +1,168 @@
+//! The pieces that `convert` copies, in the order of the disk.
+
+use super::Failure;
+use super::convert_copy::{BUFFER, CopyOptions};
+use super::convert_source::Sources;
+
+/// Zeros shorter than this between data are read along with it: one request costs more.
+const SMALL_GAP: u64 = 64 << 10;
+/// The longest piece of zeros.
+const MAX_ZEROES: u64 = 1 << 30;
+
+/// What is done with a piece.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// It is read and written.
+    Data,
+    /// Zeros are written.
+    Zero,
+}
+
+/// A part of the disk that one worker copies at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Piece {
+    /// Counts from 0.
+    pub(super) number: u64,
+    /// Where it begins.
+    pub(super) at: u64,
+    /// How long it is.
+    pub(super) len: u64,
+    /// What is done with it.
+    pub(super) kind: Kind,
+}
+
+/// What the sources say about a range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Data,
+    Zero,
+    /// The target's backing file shows it.
+    Inherited,
+}
+
+/// A walk over the sources.
+pub(super) struct Walk<'a> {
+    sources: &'a Sources,
+    options: &'a CopyOptions,
+    /// What has been asked and not been used: its end and state.
+    known: Option<(u64, State)>,
+    at: u64,
+    number: u64,
+    done: u64,
+    total: u64,
+}
+
+impl<'a> Walk<'a> {
+    /// A walk from the start. With `count` the amount of all pieces is known from the beginning.
+    ///
+    /// # Errors
+    /// The state of a source cannot be had.
+    pub(super) fn new(
+        sources: &'a Sources,
+        options: &'a CopyOptions,
+        count: bool,
+    ) -> Result<Self, Failure> {
+        let mut walk =
+            Self { sources, options, known: None, at: 0, number: 0, done: 0, total: sources.len() };
+        if count {
+            let mut total = 0;
+            while let Some(piece) = walk.next()? {
+                total += piece.len;
+            }
+            walk = Self { known: None, at: 0, number: 0, total, ..walk };
+        }
+        Ok(walk)
+    }
+
+    /// Notes a piece as done and says how much is.
+    pub(super) fn done(&mut self, piece: &Piece) -> (u64, u64) {
+        self.done += piece.len;
+        (self.done, self.total)
+    }
+
+    /// The next piece.
+    ///
+    /// # Errors
+    /// The state of a source cannot be had.
+    pub(super) fn next(&mut self) -> Result<Option<Piece>, Failure> {
+        while self.at < self.sources.len() {
+            let (end, state) = self.state()?;
+            let at = self.at;
+            match state {
+                State::Inherited => self.at = end,
+                State::Zero if self.options.target_is_zero && self.options.sparse > 0 => {
+                    self.at = end;
+                }
+                State::Zero if self.options.sparse > 0 => {
+                    let len = (end - at).min(MAX_ZEROES);
+                    return Ok(Some(self.piece(len, Kind::Zero)));
+                }
+                State::Zero | State::Data => {
+                    let len = self.data_len(end)?;
+                    return Ok(Some(self.piece(len, Kind::Data)));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn piece(&mut self, len: u64, kind: Kind) -> Piece {
+        let piece = Piece { number: self.number, at: self.at, len, kind };
+        self.number += 1;
+        self.at += len;
+        piece
+    }
+
+    /// How far the data from here on goes: to the end of its window, over short gaps.
+    fn data_len(&mut self, end: u64) -> Result<u64, Failure> {
+        let start = self.at;
+        let window = (start / BUFFER + 1).saturating_mul(BUFFER).min(self.sources.len());
+        let mut end = end.min(window);
+        while end < window && self.options.backing.is_none() && self.same_part(start, end) {
+            self.at = end;
+            let (next, state) = self.state()?;
+            let short = state == State::Zero && next - end < SMALL_GAP && next < window;
+            if state != State::Data && !short {
+                break;
+            }
+            end = next.min(window);
+        }
+        self.at = start;
+        Ok(end - start)
+    }
+
+    /// Whether one read can cover both.
+    fn same_part(&self, a: u64, b: u64) -> bool {
+        let start = |at| self.sources.part_at(at).map(|(_, _, within)| at - within);
+        start(a) == start(b)
+    }
+
+    /// The state at the present position, and where it ends.
+    fn state(&mut self) -> Result<(u64, State), Failure> {
+        if let Some((end, state)) = self.known
+            && self.at < end
+        {
+            return Ok((end, state));
+        }
+        let at = self.at;
+        let status = self.sources.status(at, self.sources.len() - at).map_err(|error| {
+            Failure::message(format!(
+                "error while reading block status at offset {at}: {}",
+                error.strerror()
+            ))
+        })?;
+        let mut end = at + status.len.max(1);
+        let inherited = status.depth > 0 || !status.present;
+        let state = match self.options.backing {
+            Some(backing) if inherited && at < backing => {
+                end = end.min(backing);
+                State::Inherited
+            }
+            Some(_) if inherited => State::Zero,
+            _ if status.zero => State::Zero,
+            _ => State::Data,
+        };
+        self.known = Some((end, state));
+        Ok((end, state))
+    }
+}
