@@ -42,8 +42,7 @@ pub(super) fn aio_read(session: &mut Session, words: &[&str]) -> Outcome {
     let disk = session.disk()?;
     let view = ReadView { pattern: byte, part: None, dump, style: Style::of(quiet, values) };
     let started = Instant::now();
-    let prepared =
-        check_range(&**disk, offset, count).and_then(|()| read_buffer(session, count));
+    let prepared = check_range(&**disk, offset, count).and_then(|()| read_buffer(session, count));
     let mut buffer = match prepared {
         Ok(buffer) => buffer,
         Err(errno) => {
@@ -107,9 +106,7 @@ pub(super) fn aio_write(session: &mut Session, words: &[&str]) -> Outcome {
             return Ok(());
         }
         let job = move || match disk.write_zeroes(offset, count, unmap, fua) {
-            Ok(()) => {
-                Done { verb: "wrote", offset, count, took: started.elapsed() }.report(style)
-            }
+            Ok(()) => Done { verb: "wrote", offset, count, took: started.elapsed() }.report(style),
             Err(error) => failure("aio_write", error.errno()),
         };
         return start(session, "aio_write", job);

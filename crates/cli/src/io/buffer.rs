@@ -50,8 +50,8 @@ impl Buffer {
         if pattern.is_empty() {
             return Err(format!("{path}: file is empty"));
         }
-        let mut buffer = Self::new(len, 0, misalign)
-            .map_err(|errno| format!("{path}: {}", strerror(errno)))?;
+        let mut buffer =
+            Self::new(len, 0, misalign).map_err(|errno| format!("{path}: {}", strerror(errno)))?;
         for piece in buffer.bytes_mut().chunks_mut(pattern.len()) {
             piece.copy_from_slice(&pattern[..piece.len()]);
         }
@@ -74,7 +74,8 @@ pub(super) fn pieces<'a>(bytes: &'a [u8], lengths: &[u64]) -> Vec<&'a [u8]> {
     let mut rest = bytes;
     let mut pieces = Vec::with_capacity(lengths.len());
     for len in lengths {
-        let (piece, after) = rest.split_at(usize::try_from(*len).map_or(rest.len(), |l| l.min(rest.len())));
+        let (piece, after) =
+            rest.split_at(usize::try_from(*len).map_or(rest.len(), |l| l.min(rest.len())));
         pieces.push(piece);
         rest = after;
     }

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use super::copy_on_read::CopyOnRead;
 use super::letters::Letters;
 use super::session::{Session, SharedDisk, usage};
-use super::{Failed, Outcome};
+use super::{Failed, Outcome, overlay};
 use crate::disk::{Disk, DiskError};
 use crate::node::{CacheMode, ImageRef, OpenFlags, Options, open_disk};
 use crate::objects::Objects;
 use crate::out;
-use crate::text::parse_list;
+use crate::text::{Json, parse_list};
 
 /// How a file is opened; the options of the command line and of `open` are the same.
 #[derive(Clone, Debug)]
@@ -52,7 +52,8 @@ impl HowToOpen {
             'k' => self.native_aio = true,
             'n' => self.flags.cache = CacheMode { direct: true, ..CacheMode::WRITEBACK },
             't' => {
-                self.flags.cache = CacheMode::parse(value).ok_or_else(|| invalid("cache", value))?;
+                self.flags.cache =
+                    CacheMode::parse(value).ok_or_else(|| invalid("cache", value))?;
             }
             'd' => {
                 self.flags.discard = match value {
@@ -82,6 +83,9 @@ impl HowToOpen {
 /// Options of a driver, with the reference's warning for those without a value.
 pub(super) fn driver_options(list: &str) -> Options {
     for pair in parse_list(list).into_iter().filter(|pair| pair.value.is_none()) {
+        if matches!(pair.key.as_str(), "help" | "?") {
+            continue;
+        }
         let given = pair.key.clone();
         let (key, value) = pair.flag_form();
         out::error_line(&format!("warning: short-form boolean option '{given}' deprecated"));
@@ -144,13 +148,14 @@ fn open_with(
     how: &HowToOpen,
     objects: &Objects,
 ) -> Result<Box<dyn Disk>, DiskError> {
-    if how.snapshot {
-        return Err(DiskError::unsupported("a temporary overlay is not available in this version"));
-    }
     if how.copy_on_read && !how.flags.writable {
         return Err(DiskError::invalid("Can't use copy-on-read on read-only device"));
     }
-    let disk = open_disk(image.clone(), &how.flags, objects)?;
+    let disk = if how.snapshot {
+        overlay::open(image, how, objects)?
+    } else {
+        open_disk(image.clone(), &how.flags, objects)?
+    };
     Ok(if how.copy_on_read { Box::new(CopyOnRead::new(disk)) } else { disk })
 }
 
@@ -233,9 +238,15 @@ pub(super) fn reopen(session: &mut Session, words: &[&str]) -> Outcome {
     if !letters.operands().is_empty() {
         return Err(usage(words));
     }
-    check_changes(&changes, writable, cache)?;
     session.jobs.wait_all();
     let Some(opened) = session.opened.take() else { return Err(Failed) };
+    let changes = match opened.real_changes(changes, writable, cache) {
+        Ok(changes) => changes,
+        Err(failed) => {
+            session.opened = Some(opened);
+            return Err(failed);
+        }
+    };
     let (old_image, old_how) = (opened.image.clone(), opened.how.clone());
     if old_how.snapshot && (writable.is_some() || cache.is_some() || !changes.is_empty()) {
         session.opened = Some(opened);
@@ -273,6 +284,9 @@ pub(super) fn reopen(session: &mut Session, words: &[&str]) -> Outcome {
 /// Options that can change while an image is open; names that end in a dot stand for all below.
 const CHANGEABLE: &[&str] = &[
     "auto-read-only",
+    "cache.direct",
+    "cache.no-flush",
+    "cache.writeback",
     "cache-clean-interval",
     "cache-size",
     "detect-zeroes",
@@ -286,29 +300,46 @@ const CHANGEABLE: &[&str] = &[
     "pass-discard-other",
     "pass-discard-request",
     "pass-discard-snapshot",
+    "read-only",
     "refcount-cache-size",
 ];
 
-/// Refuses options that cannot change, or that are given in two ways.
-fn check_changes(changes: &Options, writable: Option<bool>, cache: Option<CacheMode>) -> Outcome {
-    let refuse = |message: &str| {
-        out::error_line(message);
-        Err(Failed)
-    };
-    for (key, _) in changes.entries() {
-        match key.as_str() {
-            "read-only" if writable.is_some() => {
-                return refuse("Cannot set both -r/-w and 'read-only'");
-            }
-            "cache.direct" | "cache.no-flush" | "cache.writeback" if cache.is_some() => {
-                return refuse("Cannot set both -c and the cache options");
-            }
-            "read-only" | "cache.direct" | "cache.no-flush" | "cache.writeback" => {}
-            key if CHANGEABLE
-                .iter()
-                .any(|known| *known == key || known.ends_with('.') && key.starts_with(known)) => {}
-            key => return refuse(&format!("Cannot change the option '{key}'")),
+impl Opened {
+    /// The options that really change; refuses those that cannot, or that are given in two ways.
+    fn real_changes(
+        &self,
+        changes: Options,
+        writable: Option<bool>,
+        cache: Option<CacheMode>,
+    ) -> Result<Options, Failed> {
+        let mut real = Options::default();
+        for (key, value) in changes.entries() {
+            let complaint = match key.as_str() {
+                "read-only" if writable.is_some() => "Cannot set both -r/-w and 'read-only'",
+                "cache.direct" | "cache.no-flush" | "cache.writeback" if cache.is_some() => {
+                    "Cannot set both -c and the cache options"
+                }
+                key if is_changeable(key) || self.has_option(key, value) => {
+                    real.set(key, value.clone());
+                    continue;
+                }
+                key => &format!("Cannot change the option '{key}'"),
+            };
+            out::error_line(complaint);
+            return Err(Failed);
         }
+        Ok(real)
     }
-    Ok(())
+
+    /// Whether the image was opened with that option, given or found.
+    fn has_option(&self, key: &str, value: &Json) -> bool {
+        let format = self.disk.info().map(|info| Json::str(info.format));
+        self.image.options.entries().iter().any(|(known, set)| known == key && set == value)
+            || key == "driver" && format.is_ok_and(|format| format == *value)
+    }
+}
+
+/// Whether an option can change while an image is open.
+fn is_changeable(key: &str) -> bool {
+    CHANGEABLE.iter().any(|known| *known == key || known.ends_with('.') && key.starts_with(known))
 }

@@ -18,6 +18,7 @@ mod help;
 mod jobs;
 mod letters;
 mod numbers;
+mod overlay;
 mod read;
 mod report;
 mod session;

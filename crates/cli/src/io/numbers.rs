@@ -76,7 +76,8 @@ mod tests {
 
     #[test]
     fn patterns_are_c_integers_of_one_byte() {
-        for (text, byte) in [("0", 0), ("0xaa", 0xaa), ("010", 8), ("+5", 5), ("-0", 0), ("255", 255)]
+        for (text, byte) in
+            [("0", 0), ("0xaa", 0xaa), ("010", 8), ("+5", 5), ("-0", 0), ("255", 255)]
         {
             assert_eq!(pattern(text), Ok(byte), "{text}");
         }

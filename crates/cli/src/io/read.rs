@@ -115,8 +115,7 @@ pub(super) fn read(session: &mut Session, words: &[&str]) -> Outcome {
         return Err(Failed);
     }
     let disk = session.disk()?;
-    let view =
-        ReadView { pattern: byte, part: Some(part), dump, style: Style::of(quiet, values) };
+    let view = ReadView { pattern: byte, part: Some(part), dump, style: Style::of(quiet, values) };
     let started = Instant::now();
     let result = check_range(&**disk, offset, count)
         .and_then(|()| read_buffer(session, count))

@@ -108,9 +108,13 @@ pub(super) fn dump_text(bytes: &[u8], offset: u64) -> String {
             let _ = write!(text, "{byte:02x} ");
         }
         text.push(' ');
-        text.extend(line.iter().map(|byte| {
-            if byte.is_ascii_alphanumeric() { char::from(*byte) } else { '.' }
-        }));
+        text.extend(
+            line.iter().map(
+                |byte| {
+                    if byte.is_ascii_alphanumeric() { char::from(*byte) } else { '.' }
+                },
+            ),
+        );
         text.push('\n');
     }
     text

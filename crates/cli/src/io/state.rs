@@ -173,6 +173,10 @@ pub(super) fn info(session: &mut Session, _words: &[&str]) -> Outcome {
         Failed
     })?;
     say!("format name: {}\n", info.format);
+    // Disks of nothing have no more to say, and the reference fails there.
+    if info.format.starts_with("null-") {
+        return Err(Failed);
+    }
     let size = |bytes: Option<u64>| size_text(bytes.unwrap_or(0) as f64);
     say!("cluster size: {}\n", size(info.cluster_size));
     say!("vm state offset: {}\n", size(info.vm_state_offset));

@@ -65,12 +65,8 @@ const PLAIN: Command = Command {
 };
 
 /// A command of zoned devices.
-const ZONE: Command = Command {
-    count: (2, Some(2)),
-    arguments: Some("offset len"),
-    run: control::zone,
-    ..PLAIN
-};
+const ZONE: Command =
+    Command { count: (2, Some(2)), arguments: Some("offset len"), run: control::zone, ..PLAIN };
 
 /// A command about breakpoints.
 const BREAKPOINT: Command =
