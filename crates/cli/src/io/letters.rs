@@ -113,7 +113,7 @@ mod tests {
     #[test]
     fn what_is_wrong_becomes_a_question_mark() {
         assert_eq!(parse("read -xq 0"), ("? q".into(), "0".into()));
-        assert_eq!(parse("read --quiet"), ("? q ? ? ? ? ?".into(), String::new()));
+        assert_eq!(parse("read --quiet"), ("? q ? ? ? ?".into(), String::new()));
         assert_eq!(parse("read 0 -P"), ("?".into(), "0".into()));
         assert_eq!(parse("read -: 0"), ("?".into(), "0".into()));
     }

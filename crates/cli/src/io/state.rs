@@ -173,6 +173,10 @@ pub(super) fn info(session: &mut Session, _words: &[&str]) -> Outcome {
         Failed
     })?;
     say!("format name: {}\n", info.format);
+    // Drivers of bytes have the same name for their protocol, which is printed as well.
+    if !matches!(info.format, "raw" | "qcow2") {
+        say!("format name: {}\n", info.format);
+    }
     // Disks of nothing have no more to say, and the reference fails there.
     if info.format.starts_with("null-") {
         return Err(Failed);
