@@ -105,7 +105,11 @@ impl PinTable {
         let mut at = home();
         let mut now = self.open.load(Ordering::SeqCst);
         for _ in 0..SLOTS {
-            if self.slots[at].0.compare_exchange(0, now, Ordering::SeqCst, Ordering::Relaxed).is_ok() {
+            if self.slots[at]
+                .0
+                .compare_exchange(0, now, Ordering::SeqCst, Ordering::Relaxed)
+                .is_ok()
+            {
                 // A run may have opened between the load and the store: publish the newer number,
                 // so that this pin does not hold up what it never saw.
                 loop {

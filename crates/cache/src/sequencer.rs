@@ -1,7 +1,7 @@
 //! Runs: copy what is dirty, write the copies rung by rung, one run at a time.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 
 use holstein_guard::planted::{Bug, is_planted};
 use holstein_guard::{GuardError, ImageFile, Intent, Region};
@@ -65,7 +65,7 @@ pub trait RankedTables: Send + Sync {
 pub struct Sequencer {
     file: Arc<ImageFile>,
     pins: PinTable,
-    owners: OnceLock<Vec<Arc<dyn RankedTables>>>,
+    owners: OnceLock<Vec<Weak<dyn RankedTables>>>,
     run: Mutex<()>,
     done: AtomicU64,
 }
@@ -98,9 +98,13 @@ impl Sequencer {
 
     /// Names the owners, the top of the tree first. Called once, when the image is opened.
     ///
+    /// The sequencer does not keep them alive, as they keep it: the caller does, for as long as
+    /// there is anything to write back.
+    ///
     /// # Panics
     /// If it was called before.
-    pub fn register(&self, owners: Vec<Arc<dyn RankedTables>>) {
+    pub fn register(&self, owners: &[Arc<dyn RankedTables>]) {
+        let owners = owners.iter().map(Arc::downgrade).collect();
         assert!(self.owners.set(owners).is_ok(), "the owners are registered once");
     }
 
@@ -154,23 +158,24 @@ impl RunGuard<'_> {
     /// As for [`Sequencer::flush`].
     pub fn flush(&self) -> Result<(), GuardError> {
         let sequencer = self.sequencer;
-        let owners = sequencer.owners.get().map_or(&[][..], |owners| owners);
+        let owners: Vec<Arc<dyn RankedTables>> =
+            sequencer.owners.get().into_iter().flatten().filter_map(Weak::upgrade).collect();
         let number = sequencer.pins.advance();
         let mut captures: Vec<Capture> = Vec::with_capacity(owners.len());
-        for owner in owners {
+        for owner in &owners {
             let mut capture = Capture::default();
             owner.capture(&mut capture);
             captures.push(capture);
         }
         let mut attempted = false;
-        let result = self.write(owners, &captures, &mut attempted);
+        let result = self.write(&owners, &captures, &mut attempted);
         for (owner, capture) in owners.iter().zip(&captures) {
             owner.settle(&capture.writes, result.is_ok(), attempted);
         }
         result?;
         sequencer.done.store(number.get(), Ordering::SeqCst);
         let oldest = sequencer.pins.oldest();
-        for owner in owners {
+        for owner in &owners {
             owner.release(number, oldest);
         }
         Ok(())

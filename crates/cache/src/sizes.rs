@@ -38,7 +38,9 @@ pub enum CacheSizeError {
     #[error("refcount-cache-size may not exceed cache-size")]
     RefcountAboveTotal,
     /// Not a power of two from 512 to the cluster size.
-    #[error("L2 cache entry size must be a power of two between 512 and the cluster size ({cluster_size})")]
+    #[error(
+        "L2 cache entry size must be a power of two between 512 and the cluster size ({cluster_size})"
+    )]
     SliceSize {
         /// The cluster size in bytes.
         cluster_size: u64,

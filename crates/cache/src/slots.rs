@@ -4,7 +4,7 @@
 //! version, reads, and believes what it read only if the version is still the same. All shared
 //! words are atomics, so a reader that lost the race has read stale numbers and nothing worse.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicU8, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering, fence};
 use std::sync::{Mutex, MutexGuard, OnceLock};
 
 /// Slots of a set; a table can be in any slot of its set.

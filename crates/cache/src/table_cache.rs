@@ -1,7 +1,7 @@
 //! Tables by host offset.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::atomic::{AtomicU64, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
 
 use holstein_units::HostOffset;
@@ -246,6 +246,12 @@ impl TableCache {
         !self.dirty_list().is_empty()
     }
 
+    /// How many tables there is room for beside the dirty ones.
+    #[must_use]
+    pub fn clean_slots(&self) -> u64 {
+        ((self.sets.len() * self.ways) as u64).saturating_sub(self.dirty_list().len() as u64)
+    }
+
     /// How many tables are dirty.
     #[must_use]
     pub fn dirty_tables(&self) -> usize {
@@ -272,12 +278,7 @@ impl TableCache {
             for word in &set.words(way)[from..to] {
                 bytes.extend_from_slice(&word.load(Ordering::Acquire).to_be_bytes());
             }
-            writes.push(TableWrite {
-                table: at,
-                at: at + from as u64 * 8,
-                bytes,
-                rung: rung(at),
-            });
+            writes.push(TableWrite { table: at, at: at + from as u64 * 8, bytes, rung: rung(at) });
         }
     }
 

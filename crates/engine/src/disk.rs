@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use holstein_cache::{CacheSizes, Sequencer};
+use holstein_cache::{CacheSizes, RankedTables, Sequencer};
 use holstein_codec::ClusterCodec;
 use holstein_format::{Header, IncompatibleFeatures, Version, field_offset};
 use holstein_guard::{ImageFile, Intent, Region, RegionMask};
@@ -31,6 +31,9 @@ pub struct DiskConfig {
     pub discard_no_unref: bool,
     /// What unallocated clusters show.
     pub backing: Option<Arc<dyn Backing>>,
+    /// The image names a backing file, whether or not it is given above: an unallocated cluster may
+    /// show it one day, so zeros and discards are made explicit.
+    pub names_backing: bool,
     /// How compressed clusters are read.
     pub codec: Arc<dyn ClusterCodec>,
 }
@@ -54,6 +57,8 @@ pub struct Disk {
     incompatible: IncompatibleFeatures,
     writable: bool,
     corrupt: AtomicBool,
+    /// Kept alive for the sequencer.
+    _owners: [Arc<dyn RankedTables>; 3],
 }
 
 impl std::fmt::Debug for Disk {
@@ -94,9 +99,11 @@ impl Disk {
                 rules: header.entry_rules(),
                 l1: L1Layout { at: header.l1_table_offset, entries: u64::from(header.l1_size) },
                 sizes,
-                has_backing: config.backing.is_some(),
+                has_backing: config.backing.is_some() || config.names_backing,
             },
         )?;
+        let [l1, l2] = mapping.owners();
+        let owners: [Arc<dyn RankedTables>; 3] = [l1, l2, Arc::new(refcounts.clone())];
         if config.writable {
             let regions = file.regions();
             regions.insert(Region::MainHeader, HostCluster::new(0), 1);
@@ -107,8 +114,7 @@ impl Disk {
                 let at = geometry.host_cluster(header.snapshots_offset);
                 regions.insert(Region::SnapshotTable, at, 1);
             }
-            let [l1, l2] = mapping.owners();
-            sequencer.register(vec![l1, l2, Arc::new(refcounts.clone())]);
+            sequencer.register(&owners);
         }
         Ok(Self {
             file,
@@ -124,6 +130,7 @@ impl Disk {
             incompatible: header.incompatible,
             writable: config.writable,
             corrupt: AtomicBool::new(false),
+            _owners: owners,
         })
     }
 

@@ -107,11 +107,7 @@ impl Disk {
     }
 
     /// Fills `into` from the backing file, with zeros past its end or without one.
-    pub(crate) fn read_backing(
-        &self,
-        at: GuestOffset,
-        into: &mut [u8],
-    ) -> Result<(), EngineError> {
+    pub(crate) fn read_backing(&self, at: GuestOffset, into: &mut [u8]) -> Result<(), EngineError> {
         let have = match &self.backing {
             None => 0,
             Some(backing) => {
@@ -165,10 +161,7 @@ fn cut(extent: Extent, len: u64) -> (Extent, Extent) {
         ExtentKind::Data { at } => ExtentKind::Data { at: at + len },
         ExtentKind::Compressed { run, skip } => ExtentKind::Compressed { run, skip: skip + len },
     };
-    (
-        Extent { len, kind: extent.kind },
-        Extent { len: extent.len.saturating_sub(len), kind: rest },
-    )
+    (Extent { len, kind: extent.kind }, Extent { len: extent.len.saturating_sub(len), kind: rest })
 }
 
 /// A length that fits in memory: it is that of a buffer, a cluster, or a part of one.

@@ -3,7 +3,11 @@
 use std::io::{IoSlice, IoSliceMut};
 
 /// The buffers that hold bytes `skip..skip + len` of `from`.
-pub(crate) fn part<'a>(from: &'a [IoSlice<'_>], mut skip: usize, mut len: usize) -> Vec<IoSlice<'a>> {
+pub(crate) fn part<'a>(
+    from: &'a [IoSlice<'_>],
+    mut skip: usize,
+    mut len: usize,
+) -> Vec<IoSlice<'a>> {
     let mut parts = Vec::with_capacity(from.len() + 2);
     for buffer in from {
         if len == 0 {
@@ -56,7 +60,8 @@ mod tests {
     #[test]
     fn parts_are_the_bytes_between() {
         let whole: Vec<u8> = (0..20).collect();
-        let from = [IoSlice::new(&whole[..3]), IoSlice::new(&whole[3..11]), IoSlice::new(&whole[11..])];
+        let from =
+            [IoSlice::new(&whole[..3]), IoSlice::new(&whole[3..11]), IoSlice::new(&whole[11..])];
         assert_eq!(total(&from), 20);
         for skip in 0..20 {
             for len in 0..=20 - skip {

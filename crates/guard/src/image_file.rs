@@ -75,10 +75,11 @@ impl ImageFile {
     /// [`GuardError::ShortTable`] if the file ends within the range; [`GuardError::Read`].
     pub fn read(&self, at: HostOffset, into: &mut [u8]) -> Result<(), GuardError> {
         let len = into.len() as u64;
-        let got = self
-            .storage
-            .read_at(at, into)
-            .map_err(|e| GuardError::Read { at, len, source: Arc::new(e) })? as u64;
+        let got = self.storage.read_at(at, into).map_err(|e| GuardError::Read {
+            at,
+            len,
+            source: Arc::new(e),
+        })? as u64;
         if got < len {
             return Err(GuardError::ShortTable { at, len, got });
         }
@@ -138,12 +139,10 @@ impl ImageFile {
             return Err(GuardError::Poisoned { source: Arc::clone(source) });
         }
         let first = self.geometry.host_cluster(range.start);
-        let count = self.geometry.clusters_for(self.geometry.in_host_cluster(range.start) + range.len);
-        let hit = self
-            .regions
-            .lookup(first, count)
-            .intersection(self.checked)
-            .without(intent.allowed());
+        let count =
+            self.geometry.clusters_for(self.geometry.in_host_cluster(range.start) + range.len);
+        let hit =
+            self.regions.lookup(first, count).intersection(self.checked).without(intent.allowed());
         if let Some(hit) = hit.first() {
             return Err(GuardError::Overlap { intent: intent.name(), range, hit });
         }
@@ -248,7 +247,11 @@ impl ClearedWrite<'_> {
     /// [`GuardError::Write`]; how much was written is then unknown.
     #[inline]
     pub fn write(self, from: &[u8]) -> Result<(), GuardError> {
-        assert_eq!(from.len() as u64, self.range.len, "a cleared write has the length it asked for");
+        assert_eq!(
+            from.len() as u64,
+            self.range.len,
+            "a cleared write has the length it asked for"
+        );
         let result = self.file.storage.write_at(self.range.start, from);
         self.file.touch();
         result.map_err(|e| self.failed(e))

@@ -66,7 +66,8 @@ impl Inner {
         }
         let l1_index = geometry.l1_index(range.start);
         // Without a table all clusters are unallocated: nothing to do where that is good enough.
-        if self.l1.get(l1_index) == 0 && self.new_entry(0, ClusterState::Unallocated, change).is_none()
+        if self.l1.get(l1_index) == 0
+            && self.new_entry(0, ClusterState::Unallocated, change).is_none()
         {
             let span = geometry.bytes_per_l2();
             return Ok(Changed::Done { len: (span - range.start.get() % span).min(range.len) });

@@ -5,7 +5,7 @@ use holstein_format::field_offset;
 use holstein_format::limits::MAX_L1_BYTES;
 use holstein_guard::planted::{Bug, is_planted};
 use holstein_guard::{Intent, Region};
-use holstein_refcount::{Freed, Reserved};
+use holstein_refcount::{Freed, Provenance};
 use holstein_units::{HostOffset, HostRange};
 
 use crate::l1_table::L1Layout;
@@ -32,19 +32,17 @@ impl Mapping {
             return Err(MapError::L1TooLarge { entries });
         }
         let clusters = inner.geometry.clusters_for(entries * 8);
-        let reservation = loop {
-            match inner.refcounts.reserve(clusters)? {
-                Reserved::Got(reservation) => break reservation,
-                Reserved::Wanted(wanted) => inner.refcounts.fetch(wanted)?,
-            }
-        };
-        let first = reservation.first();
+        // Counted from here on: a failure leaks them.
+        let (first, provenance) = inner.refcounts.allocate(clusters)?;
         let at = inner.geometry.host_offset(first);
         let run = inner.sequencer.lock();
         let mut bytes = inner.l1.to_bytes();
-        let whole = clusters * inner.geometry.cluster_size();
-        bytes.resize(usize::try_from(whole).expect("at most 32 MiB and a cluster"), 0);
-        let range = HostRange { start: at, len: whole };
+        bytes.resize(usize::try_from(entries * 8).expect("at most 32 MiB"), 0);
+        if provenance == Provenance::Stale {
+            let whole = clusters * inner.geometry.cluster_size();
+            bytes.resize(usize::try_from(whole).expect("at most 32 MiB and a cluster"), 0);
+        }
+        let range = HostRange { start: at, len: bytes.len() as u64 };
         let write_table = || -> Result<(), MapError> {
             Ok(inner.file.clear(Intent::Metadata(Region::ActiveL1), range)?.write(&bytes)?)
         };
@@ -52,8 +50,6 @@ impl Mapping {
         if !misplaced {
             write_table()?;
         }
-        // From here on the clusters are counted: a failure leaks them.
-        inner.refcounts.commit(reservation);
         if misplaced {
             write_header(&run, L1Layout { at, entries })?;
             run.file().barrier()?;

@@ -70,7 +70,8 @@ impl Inner {
             return Ok(());
         }
         // Shared: whatever its flags say, the clusters are reached from elsewhere too.
-        for entry in into.chunks_exact_mut(usize::try_from(self.geometry.l2_entry_size()).unwrap_or(8))
+        for entry in
+            into.chunks_exact_mut(usize::try_from(self.geometry.l2_entry_size()).unwrap_or(8))
         {
             let raw = u64::from_be_bytes(entry[..8].try_into().expect("entries of 8 bytes"));
             if !matches!(

@@ -65,9 +65,9 @@ impl Mapping {
                 L1Entry::Table { at: table, .. } => {
                     let place = inner.slices.place(table, at);
                     let want = end - at;
-                    let stretch = inner
-                        .l2
-                        .read(place.slice, |words| inner.stretch(words, place.word, place.left, at, want));
+                    let stretch = inner.l2.read(place.slice, |words| {
+                        inner.stretch(words, place.word, place.left, at, want)
+                    });
                     match stretch {
                         Some(result) => {
                             result.map_err(|(at, source)| MapError::L2Entry { at, source })?
@@ -90,9 +90,7 @@ impl Mapping {
                 break;
             }
         }
-        Ok(Resolved::Extent(
-            found.unwrap_or(Extent { len: 0, kind: ExtentKind::Unallocated }),
-        ))
+        Ok(Resolved::Extent(found.unwrap_or(Extent { len: 0, kind: ExtentKind::Unallocated })))
     }
 
     /// The host offset and length of the part of `range` that may be written where it is.

@@ -177,6 +177,8 @@ impl Inner {
                 .map_err(|source| MapError::L2Entry { at, source })?;
             let own = match self.own_place(state, at, suspect)? {
                 Ok(own) => own,
+                // What is known so far is enough: asking for more at once may not fit in memory.
+                Err(_) if n > 0 => break,
                 Err(fetch) => return Ok(Prepared::Wanted(fetch)),
             };
             match own {

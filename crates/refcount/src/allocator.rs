@@ -127,12 +127,20 @@ impl Drop for Reservation {
 /// # Concurrency
 /// All methods may be called from any thread; only [`Self::fetch`] does I/O.
 pub trait ClusterAllocator: Send + Sync {
-    /// Finds `want` (at least 1) free clusters in a row: first fit. Memory only.
+    /// Finds `want` free clusters in a row: first fit. At least 1, at most as many as an L2 table
+    /// has entries. Memory only.
     ///
     /// # Errors
     /// [`RefcountError::Full`]; [`RefcountError::FreeMetadata`] and
     /// [`RefcountError::BadTableEntry`] if the image is corrupt.
     fn reserve(&self, want: u64) -> Result<Reserved, RefcountError>;
+
+    /// Reserves and counts `want` clusters in a row, however many. Blocks on I/O; the caller holds
+    /// no lock. A failure leaks clusters at worst.
+    ///
+    /// # Errors
+    /// As for [`Self::reserve`] and [`Self::fetch`].
+    fn allocate(&self, want: u64) -> Result<(HostCluster, Provenance), RefcountError>;
 
     /// Counts the reserved clusters once each. Memory only; cannot fail.
     fn commit(&self, reservation: Reservation) -> HostCluster;

@@ -16,7 +16,7 @@ use holstein_guard::{Intent, Region};
 use holstein_units::{HostCluster, HostOffset};
 
 use crate::refcounts::Inner;
-use crate::{Freed, RefcountError};
+use crate::{Freed, Provenance, RefcountError};
 
 impl Inner {
     /// Makes sure that table entry `index` has a block, placed at `after` or later.
@@ -26,12 +26,7 @@ impl Inner {
         self.grow_locked(&guard, index, after.get())
     }
 
-    fn grow_locked(
-        &self,
-        run: &RunGuard<'_>,
-        index: u64,
-        after: u64,
-    ) -> Result<(), RefcountError> {
+    fn grow_locked(&self, run: &RunGuard<'_>, index: u64, after: u64) -> Result<(), RefcountError> {
         // Ends after a few rounds: each makes a block or a larger table, and a block made for
         // another range counts itself there.
         let mut wanted = vec![(index, after)];
@@ -44,7 +39,7 @@ impl Inner {
                 self.grow_table(run, index, after)?;
                 continue;
             }
-            let block = self.reserve_now(1, after)?;
+            let (block, _) = self.reserve_now(1, after)?;
             let counted_in = block >> self.block_bits();
             if counted_in != index && !self.has_block(counted_in)? {
                 self.unreserve(block);
@@ -57,40 +52,31 @@ impl Inner {
     }
 
     fn has_block(&self, index: u64) -> Result<bool, RefcountError> {
-        let state = self.lock();
-        let table = state.table.as_ref().map_or(&[][..], |t| t);
-        Ok(self.block_at(&state, table, index)?.is_some())
+        Ok(self.block_at(index)?.is_some())
     }
 
     fn table_entries(&self) -> u64 {
         self.lock().table.as_ref().map_or(0, |t| t.len() as u64)
     }
 
-    /// Finds and reserves `want` clusters at or past `from`, reading what is missing. The counters
-    /// of clusters that have no block count as 0.
-    fn reserve_now(&self, want: u64, from: u64) -> Result<u64, RefcountError> {
-        loop {
-            let wanted = {
-                let mut guard = self.lock();
-                let state = &mut *guard;
-                let table = state.table.as_ref().map_or(&[][..], |t| t);
-                match self.find_run(state, table, want, from)? {
-                    Ok(first) => {
-                        self.reject_metadata(first, want)?;
-                        state.reserved.insert(first, want);
-                        if state.fresh_from != u64::MAX {
-                            state.fresh_from = state.fresh_from.max(first + want);
-                        }
-                        return Ok(first);
-                    }
-                    Err(wanted) => wanted,
-                }
-            };
-            match wanted {
-                crate::Wanted::Block(at) => self.fetch_block(at)?,
-                crate::Wanted::Table | crate::Wanted::Growth { .. } => self.load_table()?,
+    /// Reserves and counts a run of any length.
+    pub(crate) fn allocate(&self, want: u64) -> Result<(HostCluster, Provenance), RefcountError> {
+        let hint = self.lock().hint;
+        let (first, provenance) = self.reserve_now(want, hint)?;
+        let result = self.count_run(first, want);
+        let mut state = self.lock();
+        state.reserved.remove(first);
+        state.hint = first + want;
+        result.map(|()| (HostCluster::new(first), provenance))
+    }
+
+    fn count_run(&self, first: u64, want: u64) -> Result<(), RefcountError> {
+        for index in first >> self.block_bits()..=(first + want - 1) >> self.block_bits() {
+            if !self.has_block(index)? {
+                self.grow(index, HostCluster::new(first + want))?;
             }
         }
+        self.change(HostCluster::new(first), want, |_, _| 1)
     }
 
     fn unreserve(&self, first: u64) {
@@ -120,13 +106,18 @@ impl Inner {
         let raw = RefcountTableEntry::Block(at).encode();
         let intent = Intent::Metadata(Region::RefcountBlock);
         self.file.regions().insert(Region::RefcountBlock, HostCluster::new(cluster), 1);
-        let hook = || self.file.write(Intent::Metadata(Region::RefcountTable), entry, &raw.to_be_bytes());
+        let hook =
+            || self.file.write(Intent::Metadata(Region::RefcountTable), entry, &raw.to_be_bytes());
         if is_planted(Bug::BlockEntryBeforeBlock) {
             hook()?;
             run.flush()?;
         }
         self.file.write(intent, at, &content)?;
-        if counts_itself { self.file.barrier()? } else { run.flush()? }
+        if counts_itself {
+            self.file.barrier()?
+        } else {
+            run.flush()?
+        }
         hook()?;
         {
             let mut state = self.lock();
@@ -148,18 +139,13 @@ impl Inner {
 
     /// Moves the table to a larger one that has an entry `index`, together with the blocks that
     /// the new place and `index` need.
-    fn grow_table(
-        &self,
-        run: &RunGuard<'_>,
-        index: u64,
-        after: u64,
-    ) -> Result<(), RefcountError> {
+    fn grow_table(&self, run: &RunGuard<'_>, index: u64, after: u64) -> Result<(), RefcountError> {
         let cluster = self.geometry.cluster_size();
         let file_end = self.geometry.clusters_for(self.file.len()?);
         let old = self.table_entries();
         let mut clusters = 1;
         let (start, plan) = loop {
-            let start = self.reserve_now(clusters, after.max(file_end))?;
+            let (start, _) = self.reserve_now(clusters, after.max(file_end))?;
             let mut plan = self.plan_table(start, clusters, index, old)?;
             if plan.clusters() <= clusters {
                 // No cluster of the run is left over: the table takes them all.
@@ -258,7 +244,10 @@ impl Inner {
         let max = MAX_REFCOUNT_TABLE_BYTES / self.geometry.cluster_size();
         let table_clusters = entries.div_ceil(per_cluster).min(max.max(1));
         if last >= table_clusters * per_cluster {
-            return Err(RefcountError::Full { want: 1, limit: (table_clusters * per_cluster) << bits });
+            return Err(RefcountError::Full {
+                want: 1,
+                limit: (table_clusters * per_cluster) << bits,
+            });
         }
         Ok(TablePlan { new_blocks, table_clusters })
     }

@@ -30,7 +30,9 @@ mod refcounts;
 mod reserved;
 mod search;
 
-pub use allocator::{ClusterAllocator, Counted, Forfeit, Provenance, Reservation, Reserved, Wanted};
+pub use allocator::{
+    ClusterAllocator, Counted, Forfeit, Provenance, Reservation, Reserved, Wanted,
+};
 pub use error::RefcountError;
 pub use quarantine::{DiscardPolicy, Freed};
 pub use refcounts::{RefcountLayout, Refcounts};

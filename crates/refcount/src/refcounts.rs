@@ -11,8 +11,8 @@ use holstein_units::{Epoch, Geometry, HostCluster, HostOffset, HostRange};
 use crate::quarantine::{Quarantine, Retired};
 use crate::reserved::RunSet;
 use crate::{
-    ClusterAllocator, Counted, DiscardPolicy, Forfeit, Freed, RefcountError, Reservation, Reserved,
-    Wanted,
+    ClusterAllocator, Counted, DiscardPolicy, Forfeit, Freed, Provenance, RefcountError,
+    Reservation, Reserved, Wanted,
 };
 
 /// Where the refcount structures are, as the header says.
@@ -45,6 +45,9 @@ pub(crate) struct Inner {
     /// Held while the table is read for the first time.
     loading: Mutex<()>,
 }
+
+/// Refcount blocks that the clusters of one L2 table can lie in.
+const RUN_BLOCKS: u64 = 2;
 
 /// What the lock guards.
 #[derive(Debug)]
@@ -166,18 +169,33 @@ impl Inner {
         Ok(())
     }
 
-    /// The block of table entry `index`: `None` if there is none, `Err` if the entry is bad.
-    pub(crate) fn block_at(
+    /// The block that entry `index` of the table at `at` names: `None` if it names none.
+    pub(crate) fn block_in(
         &self,
-        state: &State,
+        at: HostOffset,
         table: &[u64],
         index: u64,
     ) -> Result<Option<HostOffset>, RefcountError> {
         let raw = usize::try_from(index).ok().and_then(|i| table.get(i)).copied().unwrap_or(0);
         match RefcountTableEntry::decode(raw, self.geometry) {
             Ok(RefcountTableEntry::Absent) => Ok(None),
-            Ok(RefcountTableEntry::Block(at)) if at.get() != 0 => Ok(Some(at)),
-            _ => Err(RefcountError::BadTableEntry { table: state.layout.table, index, raw }),
+            Ok(RefcountTableEntry::Block(block)) if block.get() != 0 => Ok(Some(block)),
+            _ => Err(RefcountError::BadTableEntry { table: at, index, raw }),
+        }
+    }
+
+    /// The block of table entry `index`; the table is in memory.
+    pub(crate) fn block_at(&self, index: u64) -> Result<Option<HostOffset>, RefcountError> {
+        let state = self.lock();
+        self.block_in(state.layout.table, state.table.as_deref().unwrap_or_default(), index)
+    }
+
+    /// Reads what is missing to see a count. Blocks on I/O.
+    pub(crate) fn fetch_missing(&self, wanted: Wanted) -> Result<(), RefcountError> {
+        match wanted {
+            Wanted::Table => self.load_table(),
+            Wanted::Block(at) => self.fetch_block(at),
+            Wanted::Growth { index, after } => self.grow(index, after),
         }
     }
 
@@ -199,31 +217,13 @@ impl Inner {
         }
     }
 
-    /// The refcount of a cluster, reading what is missing. Blocks on I/O.
-    pub(crate) fn count_now(&self, cluster: HostCluster) -> Result<u64, RefcountError> {
-        loop {
-            match self.count(cluster)? {
-                Counted::Count(count) => return Ok(count),
-                Counted::Wanted(wanted) => self.fetch_for_count(wanted)?,
-            }
-        }
-    }
-
-    fn fetch_for_count(&self, wanted: Wanted) -> Result<(), RefcountError> {
-        match wanted {
-            Wanted::Table => self.load_table(),
-            Wanted::Block(at) => self.fetch_block(at),
-            Wanted::Growth { .. } => unreachable!("counting never grows the table"),
-        }
-    }
-
     pub(crate) fn count(&self, cluster: HostCluster) -> Result<Counted, RefcountError> {
         let index = cluster.get() >> self.block_bits();
         let slot = cluster.get() & ((1 << self.block_bits()) - 1);
         let block = {
             let state = self.lock();
             let Some(table) = &state.table else { return Ok(Counted::Wanted(Wanted::Table)) };
-            match self.block_at(&state, table, index)? {
+            match self.block_in(state.layout.table, table, index)? {
                 None => return Ok(Counted::Count(0)),
                 Some(at) => at,
             }
@@ -250,13 +250,9 @@ impl Inner {
         while at < end {
             let stop = ((at / per_block + 1) * per_block).min(end);
             let hold = loop {
-                let block = {
-                    let state = self.lock();
-                    let table = state.table.as_ref().map_or(&[][..], |t| t);
-                    self.block_at(&state, table, at / per_block)?
-                };
-                let block =
-                    block.ok_or(RefcountError::Underflow { cluster: HostCluster::new(at) })?;
+                let block = self
+                    .block_at(at / per_block)?
+                    .ok_or(RefcountError::Underflow { cluster: HostCluster::new(at) })?;
                 match self.cache.hold(block) {
                     Some(hold) => break hold,
                     None => self.fetch_block(block)?,
@@ -380,18 +376,16 @@ impl ClusterAllocator for Refcounts {
     }
 
     fn fetch(&self, wanted: Wanted) -> Result<(), RefcountError> {
-        match wanted {
-            Wanted::Table => self.0.load_table(),
-            Wanted::Block(at) => match self.0.fetch_block(at) {
-                Err(RefcountError::Cache(_)) => {
-                    // Every slot is dirty: a run makes room.
-                    self.0.sequencer.flush()?;
-                    self.0.fetch_block(at)
-                }
-                result => result,
-            },
-            Wanted::Growth { index, after } => self.0.grow(index, after),
+        if matches!(wanted, Wanted::Block(_)) && self.0.cache.clean_slots() < RUN_BLOCKS {
+            // A run of clusters can lie in two blocks, and both must find room at once.
+            self.0.sequencer.flush()?;
         }
+        self.0.fetch_missing(wanted)
+    }
+
+    fn allocate(&self, want: u64) -> Result<(HostCluster, Provenance), RefcountError> {
+        self.0.load_table()?;
+        self.0.allocate(want)
     }
 }
 

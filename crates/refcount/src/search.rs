@@ -12,8 +12,31 @@ use crate::{Forfeit, Provenance, RefcountError, Reservation, Reserved, Wanted};
 enum Look {
     /// The first free cluster at or past the one asked for.
     Free(u64),
-    /// The block that must be read first.
-    Wanted(Wanted),
+    /// The block that must be read first, and the cluster that was reached: none before is free.
+    Wanted(Wanted, u64),
+}
+
+/// Free clusters in a row.
+struct Run {
+    first: u64,
+    have: u64,
+}
+
+impl Run {
+    /// Where a search goes on that found nothing free between the end of the run and `reached`: at
+    /// the run, if `reached` is its end; else the run is too short.
+    fn left_at(&self, reached: u64) -> u64 {
+        if self.first + self.have == reached { self.first } else { reached }
+    }
+
+    /// Adds a free cluster: to the run, or as the start of a new one.
+    fn take(&mut self, cluster: u64) {
+        if self.have > 0 && cluster == self.first + self.have {
+            self.have += 1;
+        } else {
+            *self = Self { first: cluster, have: 1 };
+        }
+    }
 }
 
 impl Inner {
@@ -35,7 +58,7 @@ impl Inner {
                 at = end;
                 continue;
             }
-            let Some(block) = self.block_at(state, table, at >> bits)? else {
+            let Some(block) = self.block_in(state.layout.table, table, at >> bits)? else {
                 return Ok(Look::Free(at));
             };
             let slot = at & (per_block - 1);
@@ -46,7 +69,7 @@ impl Inner {
                 })
             });
             match found {
-                None => return Ok(Look::Wanted(Wanted::Block(block))),
+                None => return Ok(Look::Wanted(Wanted::Block(block), at)),
                 Some(None) => at = ((at >> bits) + 1) << bits,
                 Some(Some(slot)) => {
                     let candidate = at & !(per_block - 1) | slot;
@@ -59,38 +82,110 @@ impl Inner {
         }
     }
 
-    /// Finds `want` free clusters in a row at or past `from`.
-    pub(crate) fn find_run(
+    /// Finds `want` free clusters in a row at or past the hint. Where a block is missing the hint
+    /// stays at the run that was being looked at, so that the next call goes on from there.
+    fn find_run(
         &self,
-        state: &State,
+        state: &mut State,
         table: &[u64],
         want: u64,
-        from: u64,
     ) -> Result<Result<u64, Wanted>, RefcountError> {
         let limit = self.limit();
-        let mut first = from.max(1);
-        'search: loop {
-            first = match self.next_free(state, table, first)? {
-                Look::Free(cluster) => cluster,
-                Look::Wanted(wanted) => return Ok(Err(wanted)),
-            };
-            if first.saturating_add(want) > limit {
-                return Err(RefcountError::Full { want, limit });
-            }
-            let mut have = 1;
-            while have < want {
-                // Ranges without a block and without reservations are free as a whole.
-                match self.next_free(state, table, first + have)? {
-                    Look::Free(cluster) if cluster == first + have => have += 1,
-                    Look::Free(cluster) => {
-                        first = cluster;
-                        continue 'search;
-                    }
-                    Look::Wanted(wanted) => return Ok(Err(wanted)),
+        let mut run = Run { first: state.hint.max(1), have: 0 };
+        loop {
+            match self.next_free(state, table, run.first + run.have)? {
+                Look::Free(cluster) => run.take(cluster),
+                Look::Wanted(wanted, reached) => {
+                    state.hint = run.left_at(reached);
+                    return Ok(Err(wanted));
                 }
             }
-            return Ok(Ok(first));
+            if run.first.saturating_add(want) > limit {
+                return Err(RefcountError::Full { want, limit });
+            }
+            if run.have == want {
+                return Ok(Ok(run.first));
+            }
         }
+    }
+
+    /// Finds and reserves `want` clusters in a row at or past `from`, reading what is missing. For
+    /// runs of any length: what was found is spoken for while the next block is read.
+    pub(crate) fn reserve_now(
+        &self,
+        want: u64,
+        from: u64,
+    ) -> Result<(u64, Provenance), RefcountError> {
+        let limit = self.limit();
+        let mut run = Run { first: from.max(1), have: 0 };
+        let result = loop {
+            let wanted = {
+                let mut guard = self.lock();
+                match self.extend(&mut guard, &mut run, want, limit) {
+                    Ok(Some(wanted)) => wanted,
+                    Ok(None) => {
+                        let state = &mut *guard;
+                        let fresh = run.first >= state.fresh_from;
+                        if state.fresh_from != u64::MAX {
+                            state.fresh_from = state.fresh_from.max(run.first + want);
+                        }
+                        break Ok(if fresh { Provenance::Fresh } else { Provenance::Stale });
+                    }
+                    Err(error) => break Err(error),
+                }
+            };
+            if let Err(error) = self.fetch_missing(wanted) {
+                break Err(error);
+            }
+        };
+        let result = result.and_then(|provenance| {
+            self.reject_metadata(run.first, want)?;
+            Ok((run.first, provenance))
+        });
+        if result.is_err() && run.have > 0 {
+            self.lock().reserved.remove(run.first);
+        }
+        result
+    }
+
+    /// Extends a run that is reserved so far; the block to read, or nothing when it is complete.
+    fn extend(
+        &self,
+        state: &mut State,
+        run: &mut Run,
+        want: u64,
+        limit: u64,
+    ) -> Result<Option<Wanted>, RefcountError> {
+        let Some(table) = state.table.take() else { return Ok(Some(Wanted::Table)) };
+        let result = loop {
+            if run.have == want {
+                break Ok(None);
+            }
+            match self.next_free(state, &table, run.first + run.have) {
+                Ok(Look::Free(cluster)) => {
+                    if run.have > 0 {
+                        state.reserved.remove(run.first);
+                    }
+                    run.take(cluster);
+                    state.reserved.insert(run.first, run.have);
+                    if run.first.saturating_add(want) > limit {
+                        break Err(RefcountError::Full { want, limit });
+                    }
+                }
+                Ok(Look::Wanted(wanted, reached)) => {
+                    if run.have > 0 && run.left_at(reached) != run.first {
+                        state.reserved.remove(run.first);
+                        *run = Run { first: reached, have: 0 };
+                    } else if run.have == 0 {
+                        run.first = reached;
+                    }
+                    break Ok(Some(wanted));
+                }
+                Err(error) => break Err(error),
+            }
+        };
+        state.table = Some(table);
+        result
     }
 
     /// Refuses a run of clusters with refcount 0 where known metadata is (hazard H17).
@@ -110,15 +205,17 @@ impl Inner {
         let want = want.max(1);
         let mut guard = self.lock();
         let state = &mut *guard;
-        let Some(table) = &state.table else { return Ok(Reserved::Wanted(Wanted::Table)) };
-        let first = match self.find_run(state, table, want, state.hint)? {
+        let Some(table) = state.table.take() else { return Ok(Reserved::Wanted(Wanted::Table)) };
+        let found = self.find_run(state, &table, want);
+        let table = &*state.table.insert(table);
+        let first = match found? {
             Ok(first) => first,
             Err(wanted) => return Ok(Reserved::Wanted(wanted)),
         };
         let bits = self.block_bits();
         let mut blocks = Vec::with_capacity(1);
         for index in first >> bits..=(first + want - 1) >> bits {
-            let Some(block) = self.block_at(state, table, index)? else {
+            let Some(block) = self.block_in(state.layout.table, table, index)? else {
                 let after = HostCluster::new(first + want);
                 return Ok(Reserved::Wanted(Wanted::Growth { index, after }));
             };

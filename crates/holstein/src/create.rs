@@ -1,0 +1,245 @@
+//! Creating images.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use holstein_engine::{Backing, Preallocation};
+use holstein_format::{
+    CompatibleFeatures, CompressionType, Header, HeaderExtension, RefcountOrder,
+    RefcountTableEntry, Version,
+};
+use holstein_storage::{Create, FileOptions, FileStorage, LockMode, Storage};
+use holstein_units::{ClusterBits, Geometry, HostOffset, SECTOR};
+
+use crate::error::Cause;
+use crate::{Error, Image, OpenOptions};
+
+/// What a new image is to be.
+///
+/// ```
+/// use std::sync::Arc;
+/// use holstein::{CreateOptions, storage::MemStorage};
+///
+/// let file = Arc::new(MemStorage::new());
+/// let image = CreateOptions::new(64 << 20).cluster_size(4096).create_on(file)?;
+/// assert_eq!(image.virtual_size(), 64 << 20);
+/// # Ok::<(), holstein::Error>(())
+/// ```
+#[derive(Clone)]
+#[must_use]
+pub struct CreateOptions {
+    size: u64,
+    version: Version,
+    cluster_size: u64,
+    refcount_bits: u32,
+    lazy_refcounts: bool,
+    extended_l2: bool,
+    compression: CompressionType,
+    preallocation: Preallocation,
+    backing_file: Option<Vec<u8>>,
+    backing_format: Option<Vec<u8>>,
+    backing: Option<Arc<dyn Backing>>,
+    file: Option<FileOptions>,
+}
+
+impl CreateOptions {
+    /// A disk of `size` bytes, rounded up to 512; version 3, 64 KiB clusters, 16-bit refcounts.
+    pub fn new(size: u64) -> Self {
+        Self {
+            size,
+            version: Version::V3,
+            cluster_size: 64 << 10,
+            refcount_bits: 16,
+            lazy_refcounts: false,
+            extended_l2: false,
+            compression: CompressionType::Deflate,
+            preallocation: Preallocation::Off,
+            backing_file: None,
+            backing_format: None,
+            backing: None,
+            file: None,
+        }
+    }
+
+    /// The version of the format (`compat`).
+    pub fn version(mut self, version: Version) -> Self {
+        self.version = version;
+        self
+    }
+
+    /// Bytes of a cluster: a power of two from 512 to 2 MiB.
+    pub fn cluster_size(mut self, bytes: u64) -> Self {
+        self.cluster_size = bytes;
+        self
+    }
+
+    /// The width of refcounts: 1, 2, 4, 8, 16, 32 or 64; 16 in version 2.
+    pub fn refcount_bits(mut self, bits: u32) -> Self {
+        self.refcount_bits = bits;
+        self
+    }
+
+    /// Allows writers to postpone refcount updates; version 3 only.
+    pub fn lazy_refcounts(mut self, lazy: bool) -> Self {
+        self.lazy_refcounts = lazy;
+        self
+    }
+
+    /// Asks for extended L2 entries, which this version refuses.
+    pub fn extended_l2(mut self, extended: bool) -> Self {
+        self.extended_l2 = extended;
+        self
+    }
+
+    /// How compressed clusters are compressed.
+    pub fn compression(mut self, compression: CompressionType) -> Self {
+        self.compression = compression;
+        self
+    }
+
+    /// How much is done for the space of the disk.
+    pub fn preallocation(mut self, preallocation: Preallocation) -> Self {
+        self.preallocation = preallocation;
+        self
+    }
+
+    /// The name and format of the backing file, stored as they are; the file is not opened.
+    pub fn backing_file(mut self, name: Vec<u8>, format: Option<Vec<u8>>) -> Self {
+        self.backing_file = Some(name);
+        self.backing_format = format;
+        self
+    }
+
+    /// What unallocated clusters of the image that is returned show; zeros without this.
+    pub fn backing(mut self, backing: Option<Arc<dyn Backing>>) -> Self {
+        self.backing = backing;
+        self
+    }
+
+    /// How [`Self::create`] opens the file.
+    pub fn file_options(mut self, options: FileOptions) -> Self {
+        self.file = Some(options);
+        self
+    }
+
+    /// Creates the image at `path`, in place of what is there.
+    ///
+    /// # Errors
+    /// As for [`Self::create_on`]; a file that was made here is left for the caller to remove.
+    pub fn create(&self, path: impl AsRef<Path>) -> Result<Image, Error> {
+        let path = path.as_ref();
+        self.header()?;
+        let mut options = self.file.unwrap_or(FileOptions {
+            lock: LockMode::Write,
+            create: Create::Truncate,
+            ..FileOptions::default()
+        });
+        options.write = true;
+        let storage = FileStorage::open(path, &options)?;
+        self.create_on(Arc::new(storage)).map_err(|e| e.at(path))
+    }
+
+    /// Creates the image in `storage`, whose old content does not matter.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::InvalidInput`] for options that do not go together;
+    /// [`crate::ErrorKind::Unsupported`]; I/O.
+    pub fn create_on(&self, storage: Arc<dyn Storage>) -> Result<Image, Error> {
+        let header = self.header()?;
+        let failed = |e| Error::from(Cause::Create(Arc::new(e)));
+        if storage.capabilities().resizable {
+            storage.set_len(0).map_err(failed)?;
+        }
+        write_empty(&*storage, &header).map_err(failed)?;
+        let mut options = OpenOptions::new().backing(self.backing.clone());
+        if self.backing.is_none() {
+            options = options.no_backing();
+        }
+        let disk = options.open_disk(Arc::clone(&storage), &header, true)?;
+        let size = self.size.div_ceil(SECTOR) * SECTOR;
+        disk.resize(size, self.preallocation)?;
+        Ok(Image::new(disk, header))
+    }
+
+    /// The header of the image while it is empty: header, refcount table and one block.
+    fn header(&self) -> Result<Header, Error> {
+        let invalid = |what: String| Err(Error::from(Cause::Invalid(what)));
+        let Some(bits) = ClusterBits::from_size(self.cluster_size) else {
+            return invalid(format!(
+                "cluster size {} is not a power of two from 512 to 2 MiB",
+                self.cluster_size
+            ));
+        };
+        let Some(order) = RefcountOrder::from_bits(self.refcount_bits) else {
+            return invalid(format!(
+                "refcount width {} is not a power of two up to 64",
+                self.refcount_bits
+            ));
+        };
+        if self.version == Version::V2 {
+            let needs = |what| invalid(format!("version 2 images have no {what}"));
+            if self.refcount_bits != 16 {
+                return needs("refcounts of other widths than 16 bits");
+            }
+            if self.lazy_refcounts {
+                return needs("lazy refcounts");
+            }
+            if self.extended_l2 {
+                return needs("extended L2 entries");
+            }
+            if self.compression != CompressionType::Deflate {
+                return needs("compression type");
+            }
+        }
+        if self.backing_file.is_none() && self.backing_format.is_some() {
+            return invalid("a backing format needs a backing file".to_owned());
+        }
+        if self.backing_file.is_some() && self.preallocation != Preallocation::Off {
+            return invalid("preallocation would hide the backing file".to_owned());
+        }
+        let geometry = Geometry::new(bits, self.extended_l2);
+        let max_entries = holstein_format::limits::MAX_L1_BYTES / 8;
+        if geometry.l1_entries_for(self.size) > max_entries || self.size > i64::MAX.unsigned_abs() {
+            return invalid(format!(
+                "{} bytes are too many for clusters of {} bytes",
+                self.size, self.cluster_size
+            ));
+        }
+        let mut header = Header::new(self.version, geometry, 0);
+        header.refcount_order = order;
+        header.compression = self.compression;
+        header.refcount_table_offset = HostOffset::new(self.cluster_size);
+        header.refcount_table_clusters = 1;
+        if self.lazy_refcounts {
+            header.compatible.insert(CompatibleFeatures::LAZY_REFCOUNTS);
+        }
+        header.backing_file.clone_from(&self.backing_file);
+        if let Some(format) = &self.backing_format {
+            header.extensions.insert(0, HeaderExtension::BackingFormat(format.clone()));
+        }
+        // Whether it fits is known only when it is written out.
+        header.encode()?;
+        Ok(header)
+    }
+}
+
+impl std::fmt::Debug for CreateOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CreateOptions").field("size", &self.size).finish_non_exhaustive()
+    }
+}
+
+/// Writes header, refcount table and refcount block: clusters 0 to 2.
+fn write_empty(storage: &dyn Storage, header: &Header) -> std::io::Result<()> {
+    let invalid = |e| std::io::Error::new(std::io::ErrorKind::InvalidInput, e);
+    let mut bytes = header.encode().map_err(invalid)?;
+    let cluster = bytes.len();
+    let block = HostOffset::new(2 * cluster as u64);
+    bytes.resize(3 * cluster, 0);
+    bytes[cluster..cluster + 8]
+        .copy_from_slice(&RefcountTableEntry::Block(block).encode().to_be_bytes());
+    for used in 0..3 {
+        header.refcount_order.write(&mut bytes[2 * cluster..], used, 1);
+    }
+    storage.write_at(HostOffset::new(0), &bytes)
+}

@@ -1,0 +1,240 @@
+//! One error for all of the library.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use holstein_engine::EngineError;
+use holstein_format::{ErrnoClass, FormatError};
+use holstein_guard::GuardError;
+use holstein_mapping::MapError;
+use holstein_refcount::RefcountError;
+use holstein_snapshot::SnapshotError;
+use holstein_storage::OpenError;
+
+/// What kind of thing went wrong: small and stable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The bytes are not a qcow2 image.
+    NotQcow2,
+    /// The image contradicts itself.
+    Corrupt,
+    /// The image or the request needs something that this version does not do.
+    Unsupported,
+    /// An option or size that makes no sense.
+    InvalidInput,
+    /// Bytes past the end of the disk were asked for.
+    OutOfRange,
+    /// Another process has the image open.
+    Locked,
+    /// No such file.
+    NotFound,
+    /// The operating system does not allow it.
+    PermissionDenied,
+    /// No space is left.
+    Full,
+    /// The image is open, or may be opened, for reading only.
+    ReadOnly,
+    /// Any other failure of the operating system.
+    Io,
+}
+
+/// Why an operation on an image failed: a kind, the file where there is one, and the cause.
+#[derive(Debug, Clone)]
+pub struct Error(Box<Inner>);
+
+#[derive(Debug, Clone)]
+struct Inner {
+    path: Option<PathBuf>,
+    cause: Cause,
+}
+
+#[derive(Debug, Clone, thiserror::Error)]
+pub(crate) enum Cause {
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    #[error("{0}")]
+    Snapshot(Arc<SnapshotError>),
+    #[error("{0}")]
+    Open(Arc<OpenError>),
+    #[error("read the header: {0}")]
+    Header(Arc<io::Error>),
+    #[error("write the new image: {0}")]
+    Create(Arc<io::Error>),
+    #[error("{0}")]
+    Unsupported(String),
+    #[error("{0}")]
+    Invalid(String),
+    #[error("image is corrupt; cannot be opened read/write")]
+    CorruptBit,
+}
+
+impl From<OpenError> for Error {
+    fn from(error: OpenError) -> Self {
+        Cause::Open(Arc::new(error)).into()
+    }
+}
+
+impl From<SnapshotError> for Error {
+    fn from(error: SnapshotError) -> Self {
+        Cause::Snapshot(Arc::new(error)).into()
+    }
+}
+
+impl From<EngineError> for Error {
+    fn from(error: EngineError) -> Self {
+        Cause::Engine(error).into()
+    }
+}
+
+impl From<FormatError> for Error {
+    fn from(error: FormatError) -> Self {
+        Cause::Format(error).into()
+    }
+}
+
+impl From<Cause> for Error {
+    fn from(cause: Cause) -> Self {
+        Self(Box::new(Inner { path: None, cause }))
+    }
+}
+
+impl Error {
+    pub(crate) fn at(mut self, path: &Path) -> Self {
+        self.0.path.get_or_insert_with(|| path.to_path_buf());
+        self
+    }
+
+    /// What kind of thing went wrong.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match &self.0.cause {
+            Cause::Engine(error) => engine_kind(error),
+            Cause::Format(FormatError::BadMagic { .. }) => ErrorKind::NotQcow2,
+            Cause::Format(error) => match error.errno_class() {
+                ErrnoClass::NotSupported => ErrorKind::Unsupported,
+                ErrnoClass::Invalid | ErrnoClass::TooBig => ErrorKind::Corrupt,
+                ErrnoClass::Access => ErrorKind::ReadOnly,
+            },
+            Cause::Snapshot(_) => ErrorKind::Corrupt,
+            Cause::Open(error) => match &**error {
+                OpenError::Io { source, .. } => io_kind(source),
+                OpenError::Lock { .. } => ErrorKind::Locked,
+                _ => ErrorKind::InvalidInput,
+            },
+            Cause::Header(error) | Cause::Create(error) => io_kind(error),
+            Cause::Unsupported(_) => ErrorKind::Unsupported,
+            Cause::Invalid(_) => ErrorKind::InvalidInput,
+            Cause::CorruptBit => ErrorKind::ReadOnly,
+        }
+    }
+
+    /// The file, where the error is about one.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        self.0.path.as_deref()
+    }
+
+    /// The number that the operating system would use: EIO for a corrupt image.
+    #[must_use]
+    pub fn raw_os_error(&self) -> Option<i32> {
+        if let Some(number) = self.io().and_then(io::Error::raw_os_error) {
+            return Some(number);
+        }
+        Some(match self.kind() {
+            ErrorKind::Corrupt | ErrorKind::OutOfRange | ErrorKind::Io => 5,
+            ErrorKind::InvalidInput | ErrorKind::NotQcow2 => 22,
+            ErrorKind::Unsupported => 95,
+            ErrorKind::Full => 28,
+            ErrorKind::ReadOnly | ErrorKind::PermissionDenied => 13,
+            ErrorKind::NotFound => 2,
+            ErrorKind::Locked => 11,
+        })
+    }
+
+    /// The error of the operating system below, where there is one.
+    #[must_use]
+    pub fn io(&self) -> Option<&io::Error> {
+        match &self.0.cause {
+            Cause::Engine(error) => error.io(),
+            Cause::Header(error) | Cause::Create(error) => Some(error),
+            Cause::Open(error) => match &**error {
+                OpenError::Io { source, .. } => Some(source),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// The header's fault, where the header is at fault.
+    #[must_use]
+    pub fn format_error(&self) -> Option<&FormatError> {
+        match &self.0.cause {
+            Cause::Format(error) => Some(error),
+            _ => None,
+        }
+    }
+
+    /// Why the file could not be opened, where that is the reason.
+    #[must_use]
+    pub fn open_error(&self) -> Option<&OpenError> {
+        match &self.0.cause {
+            Cause::Open(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+fn io_kind(error: &io::Error) -> ErrorKind {
+    match error.kind() {
+        io::ErrorKind::NotFound => ErrorKind::NotFound,
+        io::ErrorKind::PermissionDenied => ErrorKind::PermissionDenied,
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::Full,
+        io::ErrorKind::ReadOnlyFilesystem => ErrorKind::ReadOnly,
+        _ => ErrorKind::Io,
+    }
+}
+
+fn engine_kind(error: &EngineError) -> ErrorKind {
+    match error {
+        EngineError::OutOfRange { .. } => ErrorKind::OutOfRange,
+        EngineError::ReadOnly => ErrorKind::ReadOnly,
+        EngineError::MarkedCorrupt => ErrorKind::Corrupt,
+        EngineError::Compressed { .. } => ErrorKind::Corrupt,
+        EngineError::CacheSizes(_) => ErrorKind::InvalidInput,
+        EngineError::Resize { why, .. } if why.contains("not supported") => ErrorKind::Unsupported,
+        EngineError::Resize { .. } => ErrorKind::InvalidInput,
+        EngineError::Map(MapError::Refcount(RefcountError::Full { .. })) => ErrorKind::Full,
+        EngineError::Map(MapError::L1TooLarge { .. }) => ErrorKind::InvalidInput,
+        EngineError::Guard(GuardError::ShortTable { .. })
+        | EngineError::Map(MapError::Guard(GuardError::ShortTable { .. })) => ErrorKind::Corrupt,
+        error if error.is_corruption() => ErrorKind::Corrupt,
+        error => error.io().map_or(ErrorKind::Io, io_kind),
+    }
+}
+
+impl std::fmt::Display for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (&self.0.path, &self.0.cause) {
+            // The cause names the file already.
+            (_, Cause::Open(_)) | (None, _) => write!(f, "{}", self.0.cause),
+            (Some(path), cause) => write!(f, "{path:?}: {cause}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.0.cause {
+            Cause::Engine(error) => error.source(),
+            Cause::Format(error) => error.source(),
+            Cause::Snapshot(error) => error.source(),
+            Cause::Open(error) => error.source(),
+            Cause::Header(error) | Cause::Create(error) => Some(&**error),
+            Cause::Unsupported(_) | Cause::Invalid(_) | Cause::CorruptBit => None,
+        }
+    }
+}

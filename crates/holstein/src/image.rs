@@ -1,0 +1,189 @@
+//! Open images.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use holstein_engine::{Disk, DiskExtent, Preallocation};
+use holstein_format::Header;
+use holstein_storage::Storage;
+
+use crate::Error;
+
+macro_rules! reading {
+    ($image:ident) => {
+        impl $image {
+            /// The header: what the image says of itself, with the tables where they are now.
+            #[must_use]
+            pub fn header(&self) -> Header {
+                let mut header = self.header.clone();
+                self.disk.update(&mut header);
+                header
+            }
+
+            /// The size of the disk in bytes.
+            #[must_use]
+            pub fn virtual_size(&self) -> u64 {
+                self.disk.size()
+            }
+
+            /// Bytes of a cluster.
+            #[must_use]
+            pub fn cluster_size(&self) -> u64 {
+                self.header.geometry.cluster_size()
+            }
+
+            /// Fills `into` from byte `at` of the disk on.
+            ///
+            /// # Concurrency
+            /// Where the tables are in memory this is one system call for each stretch of clusters
+            /// that are adjacent in the file, without a lock.
+            ///
+            /// # Errors
+            /// [`crate::ErrorKind::OutOfRange`] past the end; [`crate::ErrorKind::Corrupt`];
+            /// [`crate::ErrorKind::Io`].
+            #[inline]
+            pub fn read_at(&self, at: u64, into: &mut [u8]) -> Result<(), Error> {
+                Ok(self.disk.read_at(at, into)?)
+            }
+
+            /// Fills the buffers of `into`, in order, from byte `at` of the disk on.
+            ///
+            /// # Errors
+            /// As for [`Self::read_at`].
+            pub fn read_vectored_at(
+                &self,
+                at: u64,
+                into: &mut [IoSliceMut<'_>],
+            ) -> Result<(), Error> {
+                Ok(self.disk.read_vectored_at(at, into)?)
+            }
+
+            /// What the disk is made of at byte `at`: the extent that begins there, at most `len`
+            /// bytes, merged as far as it is alike and contiguous.
+            ///
+            /// # Errors
+            /// As for [`Self::read_at`].
+            pub fn extent_at(&self, at: u64, len: u64) -> Result<DiskExtent, Error> {
+                Ok(self.disk.extent_at(at, len)?)
+            }
+
+            /// The file that holds the image.
+            #[must_use]
+            pub fn storage(&self) -> &Arc<dyn Storage> {
+                self.disk.storage()
+            }
+        }
+    };
+}
+
+/// An image that is open for reading.
+#[derive(Debug)]
+pub struct ReadOnlyImage {
+    disk: Disk,
+    header: Header,
+}
+
+/// An image that is open for reading and writing.
+///
+/// What was written is durable after [`Image::flush`]. [`Image::close`] flushes and leaves no leaks;
+/// dropping does the same, but cannot say whether it worked.
+#[derive(Debug)]
+pub struct Image {
+    disk: Disk,
+    header: Header,
+    /// Cleared by [`Image::close`], so that dropping does not close again.
+    open: AtomicBool,
+}
+
+reading!(ReadOnlyImage);
+reading!(Image);
+
+impl ReadOnlyImage {
+    pub(crate) fn new(disk: Disk, header: Header) -> Self {
+        Self { disk, header }
+    }
+}
+
+impl Image {
+    pub(crate) fn new(disk: Disk, header: Header) -> Self {
+        Self { disk, header, open: AtomicBool::new(true) }
+    }
+
+    /// Writes `from` at byte `at` of the disk.
+    ///
+    /// # Concurrency
+    /// Where the clusters are the disk's own already this is one system call without a lock.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::OutOfRange`] past the end; [`crate::ErrorKind::Corrupt`], which also
+    /// marks the image; [`crate::ErrorKind::Full`]; [`crate::ErrorKind::Io`]. After an error each
+    /// sector of the range has its old or its new content.
+    #[inline]
+    pub fn write_at(&self, at: u64, from: &[u8]) -> Result<(), Error> {
+        Ok(self.disk.write_at(at, from)?)
+    }
+
+    /// Writes the buffers of `from`, in order, at byte `at` of the disk.
+    ///
+    /// # Errors
+    /// As for [`Self::write_at`].
+    pub fn write_vectored_at(&self, at: u64, from: &[IoSlice<'_>]) -> Result<(), Error> {
+        Ok(self.disk.write_vectored_at(at, from)?)
+    }
+
+    /// Makes a range read as zeros; with `unmap` its space may be given up.
+    ///
+    /// # Errors
+    /// As for [`Self::write_at`].
+    pub fn write_zeroes(&self, at: u64, len: u64, unmap: bool) -> Result<(), Error> {
+        Ok(self.disk.write_zeroes(at, len, unmap)?)
+    }
+
+    /// Says that a range is not needed any more: its whole clusters read as zeros and give up their
+    /// space. What is less than a cluster stays.
+    ///
+    /// # Errors
+    /// As for [`Self::write_at`].
+    pub fn discard(&self, at: u64, len: u64) -> Result<(), Error> {
+        Ok(self.disk.discard(at, len)?)
+    }
+
+    /// Makes everything that was written before this call durable.
+    ///
+    /// # Concurrency
+    /// Flushes that come at the same time share the work.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Io`]; after a failed flush no later one reports success.
+    pub fn flush(&self) -> Result<(), Error> {
+        Ok(self.disk.flush()?)
+    }
+
+    /// Grows the disk to `size` bytes, a multiple of 512. The new range reads as zeros.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::InvalidInput`]; [`crate::ErrorKind::Unsupported`] for a smaller size;
+    /// I/O, in which case the old size stays.
+    pub fn resize(&self, size: u64, preallocation: Preallocation) -> Result<(), Error> {
+        Ok(self.disk.resize(size, preallocation)?)
+    }
+
+    /// Flushes, and leaves no cluster counted that nothing references.
+    ///
+    /// # Errors
+    /// As for [`Self::flush`].
+    pub fn close(self) -> Result<(), Error> {
+        self.open.store(false, Ordering::Release);
+        let result = self.disk.close();
+        Ok(result?)
+    }
+}
+
+impl Drop for Image {
+    fn drop(&mut self) {
+        if self.open.load(Ordering::Acquire) {
+            let _ = self.disk.close();
+        }
+    }
+}

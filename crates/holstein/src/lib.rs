@@ -1,0 +1,69 @@
+//! qcow2 disk images: create, open, read, write, check.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use holstein::{CreateOptions, OpenOptions, storage::MemStorage};
+//!
+//! # fn main() -> Result<(), holstein::Error> {
+//! let file = Arc::new(MemStorage::new());
+//! let image = CreateOptions::new(1 << 30).create_on(file.clone())?;
+//! image.write_at(4096, b"hello")?;
+//! image.flush()?;
+//! image.close()?;
+//!
+//! let image = OpenOptions::new().open_storage_read_only(file)?;
+//! let mut bytes = [0; 5];
+//! image.read_at(4096, &mut bytes)?;
+//! assert_eq!(&bytes, b"hello");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! [`Image`] reads and writes, [`ReadOnlyImage`] reads. Both are `Send + Sync`, take `&self` and may
+//! be used from any number of threads; no runtime is needed. Files are locked while they are open, as
+//! QEMU locks them, so that a running virtual machine and this library exclude each other.
+//!
+//! An image is not trusted: nothing in it makes this library open another file. A backing file is
+//! read only through the [`Backing`] that the caller hands over.
+//!
+//! The crates below can be used one by one: `holstein-format` for the structures alone,
+//! `holstein-check` for checking, and so on.
+
+#![forbid(unsafe_code)]
+
+mod create;
+mod error;
+mod image;
+mod open;
+mod probe;
+
+pub use create::CreateOptions;
+pub use error::{Error, ErrorKind};
+pub use holstein_cache::CacheSizes;
+pub use holstein_engine::{
+    Backing, DiskExtent as Extent, DiskExtentKind as ExtentKind, Preallocation,
+};
+pub use holstein_guard::{Region, RegionMask as OverlapCheck};
+pub use image::{Image, ReadOnlyImage};
+pub use open::OpenOptions;
+pub use probe::{Format, probe};
+
+/// Checking an image, independently of the code that writes it.
+pub mod check {
+    pub use holstein_check::*;
+}
+
+/// On-disk structures.
+pub mod format {
+    pub use holstein_format::*;
+}
+
+/// The internal snapshots that an image lists.
+pub mod snapshot {
+    pub use holstein_snapshot::*;
+}
+
+/// Files, devices and memory under an image.
+pub mod storage {
+    pub use holstein_storage::*;
+}

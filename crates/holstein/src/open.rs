@@ -1,0 +1,278 @@
+//! Opening images.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use holstein_cache::CacheSizes;
+use holstein_codec::Deflate;
+use holstein_engine::{Backing, Disk, DiskConfig};
+use holstein_format::{
+    AutoclearFeatures, CompressionType, CryptMethod, DecodePurpose, FormatError, Header,
+    IncompatibleFeatures, field_offset,
+};
+use holstein_guard::{Region, RegionMask};
+use holstein_refcount::DiscardPolicy;
+use holstein_snapshot::SnapshotTable;
+use holstein_storage::{FileOptions, FileStorage, LockMode, Storage};
+use holstein_units::HostOffset;
+
+use crate::error::Cause;
+use crate::{Error, Image, ReadOnlyImage};
+
+/// Bytes read at once when an image is opened: enough for the header of most.
+const FIRST_READ: usize = 4096;
+
+/// How images are opened. The default needs no choice for a standalone image.
+///
+/// ```no_run
+/// use holstein::OpenOptions;
+///
+/// let image = OpenOptions::new().l2_cache_size(8 << 20).open("disk.qcow2")?;
+/// image.discard(0, 1 << 20)?;
+/// image.close()?;
+/// # Ok::<(), holstein::Error>(())
+/// ```
+#[derive(Clone, Default)]
+#[must_use]
+pub struct OpenOptions {
+    file: Option<FileOptions>,
+    cache: CacheSizes,
+    discard: DiscardPolicy,
+    discard_no_unref: bool,
+    overlap: Option<RegionMask>,
+    backing: Option<Arc<dyn Backing>>,
+    no_backing: bool,
+}
+
+impl std::fmt::Debug for OpenOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OpenOptions").field("file", &self.file).finish_non_exhaustive()
+    }
+}
+
+impl OpenOptions {
+    /// Defaults: QEMU's locks, up to 32 MiB of L2 tables, guest discards free clusters without
+    /// telling the host, no backing file is read.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How the file is opened by [`Self::open`] and [`Self::open_read_only`]: lock, `O_DIRECT`, when
+    /// writes become durable. Whether it is opened for writing follows from the method.
+    pub fn file_options(mut self, options: FileOptions) -> Self {
+        self.file = Some(options);
+        self
+    }
+
+    /// Bytes of L2 tables in memory (`l2-cache-size`).
+    pub fn l2_cache_size(mut self, bytes: u64) -> Self {
+        self.cache.l2 = Some(bytes);
+        self
+    }
+
+    /// Bytes of refcount blocks in memory (`refcount-cache-size`).
+    pub fn refcount_cache_size(mut self, bytes: u64) -> Self {
+        self.cache.refcount = Some(bytes);
+        self
+    }
+
+    /// Bytes of both in memory (`cache-size`).
+    pub fn cache_size(mut self, bytes: u64) -> Self {
+        self.cache.total = Some(bytes);
+        self
+    }
+
+    /// Bytes of an L2 slice (`l2-cache-entry-size`): a power of two from 512 to the cluster size.
+    pub fn l2_cache_entry_size(mut self, bytes: u64) -> Self {
+        self.cache.l2_slice = Some(bytes);
+        self
+    }
+
+    /// Whether guest discards are passed to the host (`pass-discard-request`).
+    pub fn pass_discard_request(mut self, pass: bool) -> Self {
+        self.discard.request = pass;
+        self
+    }
+
+    /// Whether space freed by snapshots is passed to the host (`pass-discard-snapshot`).
+    pub fn pass_discard_snapshot(mut self, pass: bool) -> Self {
+        self.discard.snapshot = pass;
+        self
+    }
+
+    /// Whether other freed space is passed to the host (`pass-discard-other`).
+    pub fn pass_discard_other(mut self, pass: bool) -> Self {
+        self.discard.other = pass;
+        self
+    }
+
+    /// Whether discarded clusters keep their place (`discard-no-unref`).
+    pub fn discard_no_unref(mut self, keep: bool) -> Self {
+        self.discard_no_unref = keep;
+        self
+    }
+
+    /// Which metadata is protected from stray writes (`overlap-check`).
+    pub fn overlap_check(mut self, mask: RegionMask) -> Self {
+        self.overlap = Some(mask);
+        self
+    }
+
+    /// What unallocated clusters show.
+    pub fn backing(mut self, backing: Option<Arc<dyn Backing>>) -> Self {
+        self.backing = backing;
+        self
+    }
+
+    /// Opens an image that names a backing file without it: unallocated clusters read as zeros.
+    pub fn no_backing(mut self) -> Self {
+        self.no_backing = true;
+        self
+    }
+
+    /// Opens the image at `path` for reading and writing.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Locked`] if another process has it open; see [`Self::open_storage`].
+    pub fn open(&self, path: impl AsRef<Path>) -> Result<Image, Error> {
+        let path = path.as_ref();
+        let mut options =
+            self.file.unwrap_or(FileOptions { lock: LockMode::Write, ..FileOptions::default() });
+        options.write = true;
+        let storage = FileStorage::open(path, &options)?;
+        self.open_storage(Arc::new(storage)).map_err(|e| e.at(path))
+    }
+
+    /// Opens the image at `path` for reading.
+    ///
+    /// # Errors
+    /// As for [`Self::open`].
+    pub fn open_read_only(&self, path: impl AsRef<Path>) -> Result<ReadOnlyImage, Error> {
+        let path = path.as_ref();
+        let mut options =
+            self.file.unwrap_or(FileOptions { lock: LockMode::Read, ..FileOptions::default() });
+        options.write = false;
+        let storage = FileStorage::open(path, &options)?;
+        self.open_storage_read_only(Arc::new(storage)).map_err(|e| e.at(path))
+    }
+
+    /// Opens the image in `storage` for reading and writing.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::NotQcow2`], [`crate::ErrorKind::Corrupt`] for headers that are none;
+    /// [`crate::ErrorKind::Unsupported`] for what this version does not do;
+    /// [`crate::ErrorKind::ReadOnly`] for an image that is marked corrupt.
+    pub fn open_storage(&self, storage: Arc<dyn Storage>) -> Result<Image, Error> {
+        let mut header = read_header(&*storage, DecodePurpose::Use)?;
+        if header.incompatible.contains(IncompatibleFeatures::CORRUPT) {
+            return Err(Cause::CorruptBit.into());
+        }
+        if header.incompatible.contains(IncompatibleFeatures::DIRTY) {
+            return unsupported(
+                "writing to an image whose refcounts are marked dirty; repair it first",
+            );
+        }
+        if header.bitmaps().is_some() {
+            return unsupported("writing to an image with persistent bitmaps, which would be lost");
+        }
+        let disk = self.open_disk(Arc::clone(&storage), &header, true)?;
+        if header.nb_snapshots > 0 {
+            let table = SnapshotTable::read(&*storage, &header)?;
+            protect_snapshots(&disk, &header, &table);
+        }
+        let unknown = header.autoclear.unknown();
+        if unknown != 0 {
+            header.autoclear = AutoclearFeatures::new(header.autoclear.bits() & !unknown);
+            let at = HostOffset::new(field_offset::AUTOCLEAR);
+            storage
+                .write_at(at, &header.autoclear.bits().to_be_bytes())
+                .and_then(|()| storage.flush())
+                .map_err(|e| Error::from(Cause::Create(Arc::new(e))))?;
+        }
+        Ok(Image::new(disk, header))
+    }
+
+    /// Opens the image in `storage` for reading.
+    ///
+    /// # Errors
+    /// As for [`Self::open_storage`]; marks in the header do not matter.
+    pub fn open_storage_read_only(
+        &self,
+        storage: Arc<dyn Storage>,
+    ) -> Result<ReadOnlyImage, Error> {
+        let header = read_header(&*storage, DecodePurpose::Use)?;
+        let disk = self.open_disk(storage, &header, false)?;
+        Ok(ReadOnlyImage::new(disk, header))
+    }
+
+    pub(crate) fn open_disk(
+        &self,
+        storage: Arc<dyn Storage>,
+        header: &Header,
+        writable: bool,
+    ) -> Result<Disk, Error> {
+        if header.crypt_method != CryptMethod::None {
+            return unsupported("encrypted images");
+        }
+        if header.incompatible.contains(IncompatibleFeatures::DATA_FILE) {
+            return unsupported("images with an external data file");
+        }
+        if header.geometry.extended_l2() {
+            return unsupported("images with extended L2 entries");
+        }
+        if header.compression != CompressionType::Deflate {
+            return unsupported("images with zstd compression");
+        }
+        if header.backing_file.is_some() && self.backing.is_none() && !self.no_backing {
+            return unsupported("the image has a backing file, and none was given");
+        }
+        Ok(Disk::open(
+            storage,
+            header,
+            DiskConfig {
+                writable,
+                cache: self.cache,
+                overlap: self.overlap.unwrap_or(RegionMask::CACHED),
+                discard: self.discard,
+                discard_no_unref: self.discard_no_unref,
+                backing: self.backing.clone(),
+                names_backing: header.backing_file.is_some(),
+                codec: Arc::new(Deflate::default()),
+            },
+        )?)
+    }
+}
+
+fn unsupported<T>(what: &str) -> Result<T, Error> {
+    Err(Cause::Unsupported(format!("this version does not support {what}")).into())
+}
+
+/// Reads and judges the header of the image in `storage`.
+pub(crate) fn read_header(storage: &dyn Storage, purpose: DecodePurpose) -> Result<Header, Error> {
+    let failed = |e| Error::from(Cause::Header(Arc::new(e)));
+    let file_len = storage.len().map_err(failed)?;
+    let mut first = vec![0; FIRST_READ];
+    loop {
+        let got = storage.read_at(HostOffset::new(0), &mut first).map_err(failed)?;
+        match Header::decode(&first[..got], file_len, purpose) {
+            Ok(header) => return Ok(header),
+            Err(FormatError::NeedsMore { bytes }) if bytes > first.len() as u64 => {
+                let bytes = usize::try_from(bytes).expect("a header is at most a cluster");
+                first.resize(bytes, 0);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn protect_snapshots(disk: &Disk, header: &Header, table: &SnapshotTable) {
+    let bytes: u64 =
+        table.records().iter().map(|r| r.encode().map_or(0, |b| b.len() as u64) + 8).sum();
+    disk.protect(Region::SnapshotTable, header.snapshots_offset, bytes);
+    for record in table.records() {
+        let bytes = u64::from(record.l1_size) * 8;
+        if bytes <= holstein_format::limits::MAX_L1_BYTES {
+            disk.protect(Region::InactiveL1, record.l1_table_offset, bytes);
+        }
+    }
+}
