@@ -1,4 +1,4 @@
-//! `open`, `close` and `reopen`.
+//! `open` and `close`.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::disk::{Disk, DiskError};
 use crate::node::{CacheMode, ImageRef, OpenFlags, Options, open_disk};
 use crate::objects::Objects;
 use crate::out;
-use crate::text::{Json, parse_list};
+use crate::text::parse_list;
 
 /// How a file is opened; the options of the command line and of `open` are the same.
 #[derive(Clone, Debug)]
@@ -94,7 +94,8 @@ pub(super) fn driver_options(list: &str) -> Options {
     Options::parse(list, None)
 }
 
-fn invalid(what: &str, value: &str) -> Failed {
+/// Says that the value of an option is not one that it has.
+pub(super) fn invalid(what: &str, value: &str) -> Failed {
     out::error_line(&format!("Invalid {what} option: {value}"));
     Failed
 }
@@ -103,8 +104,10 @@ fn invalid(what: &str, value: &str) -> Failed {
 pub(super) struct Opened {
     /// The disk.
     pub(super) disk: SharedDisk,
-    image: ImageRef,
-    how: HowToOpen,
+    /// The image as it was named.
+    pub(super) image: ImageRef,
+    /// How it was opened.
+    pub(super) how: HowToOpen,
 }
 
 impl Opened {
@@ -134,7 +137,7 @@ impl Opened {
     }
 
     /// Closes the file; no request may be in flight.
-    fn close(self) -> Result<(), DiskError> {
+    pub(super) fn close(self) -> Result<(), DiskError> {
         match Arc::into_inner(self.disk) {
             Some(disk) => disk.close(),
             None => Err(DiskError::new(libc::EBUSY, "requests are still in flight")),
@@ -143,7 +146,7 @@ impl Opened {
 }
 
 /// Opens the node tree with what goes on top of it.
-fn open_with(
+pub(super) fn open_with(
     image: &ImageRef,
     how: &HowToOpen,
     objects: &Objects,
@@ -210,136 +213,21 @@ pub(super) fn close(session: &mut Session, _words: &[&str]) -> Outcome {
     session.close()
 }
 
-/// `reopen`: opens the same image in another way.
-pub(super) fn reopen(session: &mut Session, words: &[&str]) -> Outcome {
-    let mut writable = None;
-    let mut cache = None;
-    let mut changes = Options::default();
-    let mut letters = Letters::new(words, "c:o:rw");
-    for option in letters.by_ref() {
-        match option.letter {
-            'c' => {
-                let mode = CacheMode::parse(option.value);
-                cache = Some(mode.ok_or_else(|| invalid("cache", option.value))?);
-            }
-            'o' => {
-                let earlier = std::mem::replace(&mut changes, driver_options(option.value));
-                changes.fill_from(earlier);
-            }
-            'r' | 'w' if writable.is_some() => {
-                out::error_line("Only one -r/-w option may be given");
-                return Err(Failed);
-            }
-            'r' => writable = Some(false),
-            'w' => writable = Some(true),
-            _ => return Err(usage(words)),
-        }
-    }
-    if !letters.operands().is_empty() {
-        return Err(usage(words));
-    }
-    session.jobs.wait_all();
-    let Some(opened) = session.opened.take() else { return Err(Failed) };
-    let changes = match opened.real_changes(changes, writable, cache) {
-        Ok(changes) => changes,
-        Err(failed) => {
-            session.opened = Some(opened);
-            return Err(failed);
-        }
-    };
-    let (old_image, old_how) = (opened.image.clone(), opened.how.clone());
-    if old_how.snapshot && (writable.is_some() || cache.is_some() || !changes.is_empty()) {
-        session.opened = Some(opened);
-        out::error_line("a temporary overlay cannot be reopened in another way");
-        return Err(Failed);
-    }
-    let (mut image, mut how) = (old_image.clone(), old_how.clone());
-    how.flags.writable = writable.unwrap_or(how.flags.writable);
-    how.flags.cache = cache.unwrap_or(how.flags.cache);
-    let earlier = std::mem::replace(&mut image.options, changes);
-    image.options.fill_from(earlier);
-    // One process cannot hold the locks twice, so the image is closed before it is opened again.
-    opened.close().map_err(|error| {
-        out::report("", &error);
-        Failed
-    })?;
-    let objects = &session.objects;
-    let refused = match open_with(&image, &how, objects) {
-        Ok(disk) => {
-            session.opened = Some(Opened { disk: Arc::new(disk), image, how });
-            return Ok(());
-        }
-        Err(error) => error,
-    };
-    out::report("", &refused);
-    match open_with(&old_image, &old_how, objects) {
-        Ok(disk) => {
-            session.opened = Some(Opened { disk: Arc::new(disk), image: old_image, how: old_how });
-        }
-        Err(error) => out::report("cannot go back to the earlier options: ", &error),
-    }
-    Err(Failed)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Options that can change while an image is open; names that end in a dot stand for all below.
-const CHANGEABLE: &[&str] = &[
-    "auto-read-only",
-    "cache.direct",
-    "cache.no-flush",
-    "cache.writeback",
-    "cache-clean-interval",
-    "cache-size",
-    "detect-zeroes",
-    "discard",
-    "discard-no-unref",
-    "l2-cache-entry-size",
-    "l2-cache-size",
-    "lazy-refcounts",
-    "overlap-check",
-    "overlap-check.",
-    "pass-discard-other",
-    "pass-discard-request",
-    "pass-discard-snapshot",
-    "read-only",
-    "refcount-cache-size",
-];
-
-impl Opened {
-    /// The options that really change; refuses those that cannot, or that are given in two ways.
-    fn real_changes(
-        &self,
-        changes: Options,
-        writable: Option<bool>,
-        cache: Option<CacheMode>,
-    ) -> Result<Options, Failed> {
-        let mut real = Options::default();
-        for (key, value) in changes.entries() {
-            let complaint = match key.as_str() {
-                "read-only" if writable.is_some() => "Cannot set both -r/-w and 'read-only'",
-                "cache.direct" | "cache.no-flush" | "cache.writeback" if cache.is_some() => {
-                    "Cannot set both -c and the cache options"
-                }
-                key if is_changeable(key) || self.has_option(key, value) => {
-                    real.set(key, value.clone());
-                    continue;
-                }
-                key => &format!("Cannot change the option '{key}'"),
-            };
-            out::error_line(complaint);
-            return Err(Failed);
+    #[test]
+    fn letters_of_both_command_lines_set_the_same_things() {
+        let mut how = HowToOpen::new();
+        assert!(how.flags.writable && how.flags.cache.write_through && how.flags.discard);
+        for (letter, value) in [('r', ""), ('t', "unsafe"), ('d', "off"), ('i', "native")] {
+            assert_eq!(how.take(letter, value), Ok(()));
         }
-        Ok(real)
+        assert!(!how.flags.writable && how.flags.cache.no_flush && !how.flags.discard);
+        assert!(how.native_aio);
+        for (letter, value) in [('t', "x"), ('d', ""), ('i', "posix")] {
+            assert_eq!(how.take(letter, value), Err(Failed));
+        }
     }
-
-    /// Whether the image was opened with that option, given or found.
-    fn has_option(&self, key: &str, value: &Json) -> bool {
-        let format = self.disk.info().map(|info| Json::str(info.format));
-        self.image.options.entries().iter().any(|(known, set)| known == key && set == value)
-            || key == "driver" && format.is_ok_and(|format| format == *value)
-    }
-}
-
-/// Whether an option can change while an image is open.
-fn is_changeable(key: &str) -> bool {
-    CHANGEABLE.iter().any(|known| *known == key || known.ends_with('.') && key.starts_with(known))
 }

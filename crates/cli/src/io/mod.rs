@@ -20,6 +20,7 @@ mod letters;
 mod numbers;
 mod overlay;
 mod read;
+mod reopen;
 mod report;
 mod session;
 mod state;

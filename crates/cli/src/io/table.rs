@@ -1,7 +1,7 @@
 //! The commands: names, arguments, and what they need.
 
 use super::session::Session;
-use super::{Outcome, aio, control, files, help, read, state, write};
+use super::{Outcome, aio, control, files, help, read, reopen, state, write};
 
 /// One command.
 pub(super) struct Command {
@@ -224,7 +224,7 @@ pub(super) static COMMANDS: &[Command] = &[
         arguments: Some("[(-r|-w)] [-c cache] [-o options]"),
         about: "reopens an image with new options",
         help: Some(help::REOPEN),
-        run: files::reopen,
+        run: reopen::reopen,
         ..PLAIN
     },
     Command { name: "resume", about: "resumes the request tagged as tag", ..BREAKPOINT },
