@@ -10,6 +10,10 @@ use std::sync::{Mutex, MutexGuard, OnceLock};
 /// Slots of a set; a table can be in any slot of its set.
 pub(crate) const WAYS: usize = 16;
 
+/// Slots of a set that count towards the cache's size. The others are taken only while all of these
+/// are dirty, held or being written, so that a change that is under way always finds room.
+pub(crate) const NOMINAL_WAYS: usize = 12;
+
 /// The words of one table.
 pub(crate) type Table = Box<[AtomicU64]>;
 
@@ -108,7 +112,7 @@ impl Set {
         }
     }
 
-    /// A slot among the first `ways` that can be given away; `None` if all are in use.
+    /// A slot that can be given away, among the first `ways` if possible; `None` if all are in use.
     pub(crate) fn victim(&self, state: &mut SetState, ways: usize) -> Option<usize> {
         if let Some(way) = (0..ways).find(|&way| self.tag(way) == 0) {
             return Some(way);
@@ -120,7 +124,7 @@ impl Set {
                 return Some(way);
             }
         }
-        (0..ways).find(|&way| state.slots[way].is_free())
+        (0..WAYS).find(|&way| self.tag(way) == 0 || state.slots[way].is_free())
     }
 
     /// Replaces the content of a slot. The caller holds the lock.

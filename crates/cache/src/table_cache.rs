@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
 
 use holstein_units::HostOffset;
 
-use crate::slots::{Set, WAYS};
+use crate::slots::{NOMINAL_WAYS, Set, WAYS};
 use crate::{Rung, TableWrite};
 
 /// The words of a table: entry `i` is the big-endian number at byte `8 * i`.
@@ -107,7 +107,7 @@ impl TableCache {
     pub fn new(table_bytes: u64, capacity: u64) -> Arc<Self> {
         let words = usize::try_from(table_bytes / 8).expect("a table is at most a cluster");
         let capacity = usize::try_from(capacity).unwrap_or(usize::MAX).max(2);
-        let ways = capacity.min(WAYS);
+        let ways = capacity.min(NOMINAL_WAYS);
         let sets = (capacity / ways).max(1);
         Arc::new(Self {
             words,

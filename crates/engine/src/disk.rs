@@ -249,12 +249,18 @@ impl Disk {
             return Ok(());
         }
         let run = self.sequencer.lock();
-        // The first run makes releases durable, the second the counts that they lowered.
+        // The first run makes releases durable, the next the counts that they lowered; a small cache
+        // takes several to lower them all.
         run.flush()?;
-        for _ in 0..2 {
-            if self.refcounts.quarantined() > 0 || self.refcounts.is_dirty() {
+        let mut left = u64::MAX;
+        while self.refcounts.quarantined() < left {
+            left = self.refcounts.quarantined();
+            if left > 0 || self.refcounts.is_dirty() {
                 run.flush()?;
             }
+        }
+        if self.refcounts.is_dirty() {
+            run.flush()?;
         }
         Ok(())
     }

@@ -49,6 +49,9 @@ pub(crate) struct Inner {
 /// Refcount blocks that the clusters of one L2 table can lie in.
 const RUN_BLOCKS: u64 = 2;
 
+/// How often a full cache is written back before a fetch gives up: others may fill it again.
+const FLUSHES_FOR_ROOM: u32 = 8;
+
 /// What the lock guards.
 #[derive(Debug)]
 pub(crate) struct State {
@@ -376,9 +379,15 @@ impl ClusterAllocator for Refcounts {
     }
 
     fn fetch(&self, wanted: Wanted) -> Result<(), RefcountError> {
-        if matches!(wanted, Wanted::Block(_)) && self.0.cache.clean_slots() < RUN_BLOCKS {
-            // A run of clusters can lie in two blocks, and both must find room at once.
-            self.0.sequencer.flush()?;
+        for _ in 0..FLUSHES_FOR_ROOM {
+            if self.0.cache.clean_slots() < RUN_BLOCKS {
+                // A run of clusters can lie in two blocks, and both must find room at once.
+                self.0.sequencer.flush()?;
+            }
+            match self.0.fetch_missing(wanted) {
+                Err(RefcountError::Cache(_)) => self.0.sequencer.flush()?,
+                result => return result,
+            }
         }
         self.0.fetch_missing(wanted)
     }
@@ -411,7 +420,8 @@ impl RankedTables for Refcounts {
     }
 
     fn release(&self, run: Epoch, oldest: Option<Epoch>) {
-        loop {
+        // What finds no room among the clean blocks waits for the next run, which writes these.
+        while self.0.cache.clean_slots() > 0 {
             let retired = self.0.lock().quarantine.pop(run, oldest);
             let Some(retired) = retired else { break };
             if let Err((_, left)) = self.0.lower(retired) {
