@@ -10,6 +10,7 @@
 //!
 //! ```text
 //!   payload, refcount blocks, L2 tables that no durable L1 entry names
+//!     -> barrier -> refcount table entries (of new blocks: rarely any)
 //!     -> barrier -> L2 tables, L1 entries
 //!     -> barrier -> header
 //!     -> barrier

@@ -14,7 +14,9 @@ use crate::PinTable;
 pub enum Rung {
     /// With the payload: refcount blocks, and L2 tables that no durable L1 entry names.
     Counts,
-    /// What refers to the first rung: L2 tables and L1 entries.
+    /// What makes new refcount blocks count: entries of the refcount table.
+    Roots,
+    /// What refers to counted clusters: L2 tables and L1 entries.
     Links,
     /// What refers to all the rest: the header.
     Header,
@@ -190,8 +192,10 @@ impl RunGuard<'_> {
         let file = &self.sequencer.file;
         let has = |rung| captures.iter().any(|c| c.writes.iter().any(|w| w.rung == rung));
         let rungs = match () {
-            () if is_planted(Bug::L2BeforeRefcount) => [Rung::Links, Rung::Counts, Rung::Header],
-            () => [Rung::Counts, Rung::Links, Rung::Header],
+            () if is_planted(Bug::L2BeforeRefcount) => {
+                [Rung::Links, Rung::Counts, Rung::Roots, Rung::Header]
+            }
+            () => [Rung::Counts, Rung::Roots, Rung::Links, Rung::Header],
         };
         let last = rungs.into_iter().rev().find(|&rung| has(rung));
         for rung in rungs {

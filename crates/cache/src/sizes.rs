@@ -70,9 +70,7 @@ impl CacheSizes {
     ) -> Result<ResolvedSizes, CacheSizeError> {
         let cluster = geometry.cluster_size();
         let max_l2 = geometry
-            .l1_entries_for(virtual_size)
-            .checked_mul(cluster)
-            .unwrap_or(u64::MAX)
+            .l1_entries_for(virtual_size).saturating_mul(cluster)
             .min(geometry.clusters_for(virtual_size).saturating_mul(geometry.l2_entry_size()))
             .div_ceil(cluster)
             .saturating_mul(cluster);

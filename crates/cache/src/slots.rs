@@ -98,7 +98,7 @@ impl Set {
         loop {
             let way = self.find(tag)?;
             let before = self.versions[way].load(Ordering::Acquire);
-            if before % 2 == 0 && self.tags[way].load(Ordering::Acquire) == tag {
+            if before.is_multiple_of(2) && self.tags[way].load(Ordering::Acquire) == tag {
                 let result = f(self.words(way), &self.notes[way]);
                 fence(Ordering::Acquire);
                 if self.versions[way].load(Ordering::Relaxed) == before {

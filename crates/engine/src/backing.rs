@@ -15,6 +15,13 @@ pub trait Backing: Send + Sync {
         self.len() == 0
     }
 
+    /// Whether `len` bytes from `at` are known to read as zeros without looking at data. A backing
+    /// that cannot tell answers `false`.
+    fn reads_as_zero(&self, at: u64, len: u64) -> bool {
+        let _ = len;
+        at >= self.len()
+    }
+
     /// Fills `into` from `at` on; the range is within the length.
     ///
     /// # Errors

@@ -54,11 +54,13 @@ pub struct Disk {
     pub(crate) backing: Option<Arc<dyn Backing>>,
     pub(crate) codec: Arc<dyn ClusterCodec>,
     pub(crate) discard_no_unref: bool,
+    /// The end of the last new cluster whose tail was left to the file's own zeros.
+    pub(crate) data_end: AtomicU64,
     incompatible: IncompatibleFeatures,
     writable: bool,
     corrupt: AtomicBool,
     /// Kept alive for the sequencer.
-    _owners: [Arc<dyn RankedTables>; 3],
+    _owners: [Arc<dyn RankedTables>; 4],
 }
 
 impl std::fmt::Debug for Disk {
@@ -103,7 +105,8 @@ impl Disk {
             },
         )?;
         let [l1, l2] = mapping.owners();
-        let owners: [Arc<dyn RankedTables>; 3] = [l1, l2, Arc::new(refcounts.clone())];
+        let [table, blocks] = refcounts.owners();
+        let owners = [l1, l2, table, blocks];
         if config.writable {
             let regions = file.regions();
             regions.insert(Region::MainHeader, HostCluster::new(0), 1);
@@ -127,6 +130,7 @@ impl Disk {
             backing: config.backing,
             codec: config.codec,
             discard_no_unref: config.discard_no_unref,
+            data_end: AtomicU64::new(0),
             incompatible: header.incompatible,
             writable: config.writable,
             corrupt: AtomicBool::new(false),
@@ -249,6 +253,11 @@ impl Disk {
             return Ok(());
         }
         let run = self.sequencer.lock();
+        // The last cluster of the file is whole, for readers that expect it to be.
+        let end = self.data_end.load(Ordering::Acquire);
+        if end > 0 && self.file.poisoned().is_none() && self.file.len()? < end {
+            self.file.set_len(end)?;
+        }
         // The first run makes releases durable, the next the counts that they lowered; a small cache
         // takes several to lower them all.
         run.flush()?;

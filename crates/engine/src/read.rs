@@ -149,7 +149,8 @@ impl Disk {
 
     /// Whether a guest range of unallocated clusters certainly reads as zeros.
     pub(crate) fn unallocated_is_zero(&self, range: GuestRange) -> bool {
-        self.backing.as_ref().is_none_or(|b| b.len() <= range.start.get())
+        range.is_empty()
+            || self.backing.as_ref().is_none_or(|b| b.reads_as_zero(range.start.get(), range.len))
     }
 }
 
@@ -173,6 +174,10 @@ pub(crate) fn usize_of(n: u64) -> usize {
 impl<B: Backing + ?Sized> Backing for Arc<B> {
     fn len(&self) -> u64 {
         (**self).len()
+    }
+
+    fn reads_as_zero(&self, at: u64, len: u64) -> bool {
+        (**self).reads_as_zero(at, len)
     }
 
     fn read_at(&self, at: u64, into: &mut [u8]) -> std::io::Result<()> {

@@ -31,7 +31,7 @@ impl Disk {
     pub fn resize(&self, size: u64, preallocation: Preallocation) -> Result<(), EngineError> {
         let old = self.size();
         let refuse = |why| Err(EngineError::Resize { size, why });
-        if size % SECTOR != 0 {
+        if !size.is_multiple_of(SECTOR) {
             return refuse("the size is not a multiple of 512");
         }
         if size < old {

@@ -1,6 +1,7 @@
 //! Writing.
 
 use std::io::IoSlice;
+use std::sync::atomic::Ordering;
 
 use holstein_format::ClusterState;
 use holstein_guard::Intent;
@@ -87,6 +88,10 @@ impl Disk {
     fn write_plan(&self, plan: &WritePlan, data: &[IoSlice<'_>]) -> Result<(), EngineError> {
         let head = plan.head().filter(|part| self.needs_copy(plan, part));
         let tail = plan.tail().filter(|part| self.needs_copy(plan, part));
+        if let (Some(left), None) = (plan.tail(), tail) {
+            let end = plan.host().get() + plan.guest().len + left.guest.len;
+            self.data_end.fetch_max(end, Ordering::AcqRel);
+        }
         if let ([one], None, None) = (data, head, tail) {
             let target = HostRange { start: plan.host(), len: plan.guest().len };
             return Ok(self.file.clear(Intent::Payload, target)?.write(one)?);

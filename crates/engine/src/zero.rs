@@ -2,7 +2,7 @@
 
 use std::io::IoSlice;
 
-use holstein_mapping::{Change, Changed, ExtentKind, Resolved};
+use holstein_mapping::{Change, Changed, ExtentKind};
 use holstein_units::{GuestOffset, GuestRange};
 
 use crate::EngineError;
@@ -78,31 +78,27 @@ impl Disk {
         let cluster = self.geometry.cluster_size();
         let start = GuestOffset::new(part.start.get() / cluster * cluster);
         let whole = GuestRange { start, len: cluster };
-        if self.reads_as_zero(whole)? {
-            self.change_clusters(whole, change)?;
+        if self.rest_reads_as_zero(whole, part)? && self.change_clusters(whole, change)? {
             return Ok(());
         }
         self.write_zeros(part)
     }
 
-    /// Whether a cluster reads as zeros without looking at data.
-    fn reads_as_zero(&self, cluster: GuestRange) -> Result<bool, EngineError> {
-        loop {
-            let pin = self.sequencer.pins().pin();
-            match self.mapping.resolve(cluster)? {
-                Resolved::Extent(extent) => {
-                    return Ok(match extent.kind {
-                        ExtentKind::Zero { .. } => true,
-                        ExtentKind::Unallocated => self.unallocated_is_zero(cluster),
-                        ExtentKind::Data { .. } | ExtentKind::Compressed { .. } => false,
-                    });
-                }
-                Resolved::Wanted(fetch) => {
-                    drop(pin);
-                    self.mapping.fetch(fetch)?;
-                }
+    /// Whether a cluster has no data of its own and reads as zeros around `part`.
+    fn rest_reads_as_zero(
+        &self,
+        cluster: GuestRange,
+        part: GuestRange,
+    ) -> Result<bool, EngineError> {
+        let head = GuestRange { start: cluster.start, len: part.start - cluster.start };
+        let tail = GuestRange { start: part.end(), len: cluster.end() - part.end() };
+        Ok(match self.map_extent(cluster)?.kind {
+            ExtentKind::Zero { .. } => true,
+            ExtentKind::Unallocated => {
+                self.unallocated_is_zero(head) && self.unallocated_is_zero(tail)
             }
-        }
+            ExtentKind::Data { .. } | ExtentKind::Compressed { .. } => false,
+        })
     }
 
     /// Changes whole clusters; false, with nothing changed, where the image cannot express it.

@@ -19,11 +19,12 @@ const BRANCH: u64 = 1 << 10;
 const TOP: u64 = 1 << 8;
 
 type Leaf = [AtomicU16];
+type Branch = [OnceLock<Box<Leaf>>];
 
 /// The kinds of metadata by host cluster.
 #[derive(Debug)]
 pub struct RegionSet {
-    near: Box<[OnceLock<Box<[OnceLock<Box<Leaf>>]>>]>,
+    near: Box<[OnceLock<Box<Branch>>]>,
     far: RwLock<HashMap<u64, Arc<Leaf>>>,
 }
 

@@ -12,6 +12,7 @@ use holstein_storage::{Create, FileOptions, FileStorage, LockMode, Storage};
 use holstein_units::{ClusterBits, Geometry, HostOffset, SECTOR};
 
 use crate::error::Cause;
+use crate::unflushed::Unflushed;
 use crate::{Error, Image, OpenOptions};
 
 /// What a new image is to be.
@@ -155,10 +156,15 @@ impl CreateOptions {
         if self.backing.is_none() {
             options = options.no_backing();
         }
-        let disk = options.open_disk(Arc::clone(&storage), &header, true)?;
+        // Nothing has been promised yet: one barrier at the end is as good as many on the way.
+        let unflushed: Arc<dyn Storage> = Arc::new(Unflushed(Arc::clone(&storage)));
+        let disk = options.open_disk(unflushed, &header, true)?;
         let size = self.size.div_ceil(SECTOR) * SECTOR;
         disk.resize(size, self.preallocation)?;
-        Ok(Image::new(disk, header))
+        disk.close()?;
+        drop(disk);
+        storage.flush().map_err(failed)?;
+        options.open_storage(storage)
     }
 
     /// The header of the image while it is empty: header, refcount table and one block.

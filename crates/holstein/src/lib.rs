@@ -36,6 +36,7 @@ mod error;
 mod image;
 mod open;
 mod probe;
+mod unflushed;
 
 pub use create::CreateOptions;
 pub use error::{Error, ErrorKind};

@@ -1,21 +1,21 @@
 //! New refcount blocks and a larger refcount table.
 //!
-//! Both are runs of their own: while one is under way nothing else writes metadata.
+//! A new block is memory only: it counts itself where it can, and the next run writes it, and after
+//! a barrier the table entry that names it. A new table is a run of its own: while it is under way
+//! nothing else writes metadata.
 //!
 //! ```text
-//!   block:  block written (counting itself where it can) -> its count elsewhere, if not itself
-//!             -> barrier -> table entry
+//!   block:  block, its count elsewhere if not in itself -> barrier -> table entry -> barrier -> L2
 //!   table:  new blocks, new table, their counts -> barrier -> header -> barrier -> old table freed
 //! ```
 
-use holstein_cache::RunGuard;
+use holstein_cache::{Hold, RunGuard};
 use holstein_format::limits::MAX_REFCOUNT_TABLE_BYTES;
 use holstein_format::{RefcountTableEntry, field_offset};
-use holstein_guard::planted::{Bug, is_planted};
 use holstein_guard::{Intent, Region};
 use holstein_units::{HostCluster, HostOffset};
 
-use crate::refcounts::Inner;
+use crate::refcounts::{Inner, change_slots};
 use crate::{Freed, Provenance, RefcountError};
 
 impl Inner {
@@ -83,9 +83,8 @@ impl Inner {
         self.lock().reserved.remove(first);
     }
 
-    /// Writes the block of table entry `index` to `cluster` and hooks it in.
-    ///
-    /// On failure the cluster stays reserved for the life of the image: the file may name it.
+    /// Makes the block of table entry `index` at `cluster` and hooks it in, in memory: a run writes
+    /// the block, and after a barrier the entry.
     fn make_block(
         &self,
         run: &RunGuard<'_>,
@@ -94,42 +93,54 @@ impl Inner {
         counts_itself: bool,
     ) -> Result<(), RefcountError> {
         let at = self.geometry.host_offset(HostCluster::new(cluster));
-        let mut content = self.zeroed_cluster();
-        if counts_itself {
-            let slot = cluster & ((1 << self.block_bits()) - 1);
-            self.order.write(&mut content, slot, 1);
-        } else {
-            self.change(HostCluster::new(cluster), 1, |_, _| 1)?;
-        }
-        let table = self.lock().layout.table;
-        let entry = table + index * 8;
-        let raw = RefcountTableEntry::Block(at).encode();
-        let intent = Intent::Metadata(Region::RefcountBlock);
-        self.file.regions().insert(Region::RefcountBlock, HostCluster::new(cluster), 1);
-        let hook =
-            || self.file.write(Intent::Metadata(Region::RefcountTable), entry, &raw.to_be_bytes());
-        if is_planted(Bug::BlockEntryBeforeBlock) {
-            hook()?;
-            run.flush()?;
-        }
-        self.file.write(intent, at, &content)?;
-        if counts_itself {
-            self.file.barrier()?
-        } else {
-            run.flush()?
-        }
-        hook()?;
-        {
-            let mut state = self.lock();
-            let index = usize::try_from(index).expect("the entry is within the table");
-            if let Some(entry) = state.table.as_mut().and_then(|t| t.get_mut(index)) {
-                *entry = raw;
+        let hold = loop {
+            if self.cache.install_zeros(at).is_ok()
+                && let Some(hold) = self.cache.hold(at)
+            {
+                break hold;
             }
-            state.reserved.remove(cluster);
+            run.flush()?;
+        };
+        // The file has none of it yet.
+        let words = usize::try_from(self.geometry.cluster_size() / 8).expect("at most 2^18");
+        hold.update(0, words, |_, _| 0);
+        let counted = self.change_now(run, cluster, counts_itself.then_some(&hold));
+        if let Err(error) = counted {
+            drop(hold);
+            self.cache.retire(at);
+            self.unreserve(cluster);
+            return Err(error);
         }
-        // Where there is no room the block is read when it is needed.
-        let _ = self.cache.install_bytes(at, &content);
+        self.file.regions().insert(Region::RefcountBlock, HostCluster::new(cluster), 1);
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        let slot = usize::try_from(index).expect("the entry is within the table");
+        if let Some(entry) = state.table.as_mut().and_then(|t| t.get_mut(slot)) {
+            *entry = RefcountTableEntry::Block(at).encode();
+            state.dirty_entries.insert(index);
+        }
+        state.reserved.remove(cluster);
         Ok(())
+    }
+
+    /// Counts a new block once: in itself, or in the block that has its counter.
+    fn change_now(
+        &self,
+        run: &RunGuard<'_>,
+        cluster: u64,
+        itself: Option<&Hold>,
+    ) -> Result<(), RefcountError> {
+        if let Some(hold) = itself {
+            let slot = cluster & ((1 << self.block_bits()) - 1);
+            change_slots(hold, self.order, slot, 1, |_, _| 1);
+            return Ok(());
+        }
+        loop {
+            match self.change(HostCluster::new(cluster), 1, |_, _| 1) {
+                Err(RefcountError::Cache(_)) => run.flush()?,
+                result => return result,
+            }
+        }
     }
 
     fn zeroed_cluster(&self) -> Vec<u8> {
@@ -207,6 +218,7 @@ impl Inner {
             state.layout.table = table_at;
             state.layout.table_clusters = table_clusters;
             state.table = Some(table);
+            state.dirty_entries.clear();
             state.reserved.remove(start);
             old_layout
         };

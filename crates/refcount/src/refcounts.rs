@@ -1,12 +1,13 @@
 //! The refcounts of an open image.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use holstein_cache::{Capture, FetchStart, RankedTables, Rung, Sequencer, TableCache, TableWrite};
 use holstein_format::{RefcountOrder, RefcountTableEntry};
 use holstein_guard::planted::{Bug, is_planted};
 use holstein_guard::{ImageFile, Region};
-use holstein_units::{Epoch, Geometry, HostCluster, HostOffset, HostRange};
+use holstein_units::{Epoch, Geometry, HostCluster, HostOffset, HostRange, SECTOR};
 
 use crate::quarantine::{Quarantine, Retired};
 use crate::reserved::RunSet;
@@ -46,6 +47,9 @@ pub(crate) struct Inner {
     loading: Mutex<()>,
 }
 
+/// Entries of the refcount table in a sector of the file.
+const PER_SECTOR: u64 = SECTOR / 8;
+
 /// Refcount blocks that the clusters of one L2 table can lie in.
 const RUN_BLOCKS: u64 = 2;
 
@@ -58,6 +62,10 @@ pub(crate) struct State {
     pub(crate) layout: RefcountLayout,
     /// The refcount table, once it was needed; entries as in the file.
     pub(crate) table: Option<Vec<u64>>,
+    /// Entries of the table that the file does not have yet.
+    pub(crate) dirty_entries: BTreeSet<u64>,
+    /// Entries that the run under way writes.
+    captured_entries: BTreeSet<u64>,
     /// No cluster below it is free.
     pub(crate) hint: u64,
     /// Clusters that are spoken for without being counted.
@@ -96,6 +104,8 @@ impl Refcounts {
             state: Mutex::new(State {
                 layout,
                 table: None,
+                dirty_entries: BTreeSet::new(),
+                captured_entries: BTreeSet::new(),
                 hint: 1,
                 reserved: RunSet::default(),
                 fresh_from: u64::MAX,
@@ -109,6 +119,12 @@ impl Refcounts {
     #[must_use]
     pub fn layout(&self) -> RefcountLayout {
         self.0.lock().layout
+    }
+
+    /// The owners of tables, for the sequencer: the table before the blocks, as it refers to them.
+    #[must_use]
+    pub fn owners(&self) -> [Arc<dyn RankedTables>; 2] {
+        [Arc::new(TableOwner(Arc::clone(&self.0))), Arc::new(self.clone())]
     }
 
     /// Clusters that wait for the change that dropped them to be durable.
@@ -403,6 +419,40 @@ impl Forfeit for Inner {
         let mut state = self.lock();
         state.reserved.remove(first.get());
         state.hint = state.hint.min(first.get());
+    }
+}
+
+/// The refcount table as an owner: it refers to the blocks.
+struct TableOwner(Arc<Inner>);
+
+impl RankedTables for TableOwner {
+    fn region(&self) -> Region {
+        Region::RefcountTable
+    }
+
+    fn capture(&self, capture: &mut Capture) {
+        let mut state = self.0.lock();
+        let dirty = std::mem::take(&mut state.dirty_entries);
+        let at = state.layout.table;
+        let table = state.table.as_deref().unwrap_or_default();
+        let rung = if is_planted(Bug::BlockEntryBeforeBlock) { Rung::Counts } else { Rung::Roots };
+        let sectors: BTreeSet<u64> = dirty.iter().map(|index| index / PER_SECTOR).collect();
+        for sector in sectors {
+            let entries = (sector * PER_SECTOR..(sector + 1) * PER_SECTOR).map(|index| {
+                usize::try_from(index).ok().and_then(|i| table.get(i)).copied().unwrap_or(0)
+            });
+            let bytes = entries.flat_map(u64::to_be_bytes).collect();
+            capture.writes.push(TableWrite { table: at, at: at + sector * SECTOR, bytes, rung });
+        }
+        state.captured_entries = dirty;
+    }
+
+    fn settle(&self, _writes: &[TableWrite], durable: bool, _attempted: bool) {
+        let mut state = self.0.lock();
+        let captured = std::mem::take(&mut state.captured_entries);
+        if !durable {
+            state.dirty_entries.extend(captured);
+        }
     }
 }
 
