@@ -46,6 +46,12 @@ impl DiskError {
         self
     }
 
+    /// Puts `suffix` behind the message.
+    pub(crate) fn suffixed(mut self, suffix: impl fmt::Display) -> Self {
+        self.message = format!("{}{suffix}", self.message);
+        self
+    }
+
     /// The errno, `EIO` where nothing better is known.
     pub(crate) fn errno(&self) -> i32 {
         self.errno

@@ -81,6 +81,11 @@ impl RawDisk {
         if self.writable { self.host(at, len) } else { Err(DiskError::from_errno(libc::EPERM)) }
     }
 
+    /// Whether holes read as zeros.
+    fn is_regular(&self) -> bool {
+        self.storage.capabilities().zero_beyond_end
+    }
+
     fn settle(&self, fua: bool) -> Result<()> {
         if fua { self.flush() } else { Ok(()) }
     }
@@ -143,7 +148,7 @@ impl Disk for RawDisk {
 
     fn write_zeroes(&self, at: u64, len: u64, unmap: bool, fua: bool) -> Result<()> {
         let host = self.writable_host(at, len)?;
-        let regular = self.storage.capabilities().zero_beyond_end;
+        let regular = self.is_regular();
         let is_hole = || matches!(self.storage.extent_at(host), Ok((false, hole)) if hole >= len);
         if !(unmap && regular && is_hole()) {
             self.storage.write_zeroes(range(host, len)?)?;
@@ -160,7 +165,13 @@ impl Disk for RawDisk {
     }
 
     fn flush(&self) -> Result<()> {
-        Ok(self.storage.flush()?)
+        match self.storage.flush() {
+            // Some devices have nothing that could be made durable, and say so.
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) && !self.is_regular() => {
+                Ok(())
+            }
+            flushed => Ok(flushed?),
+        }
     }
 
     fn truncate(&self, len: u64, preallocation: Preallocation) -> Result<()> {
@@ -238,7 +249,7 @@ impl Disk for RawDisk {
 
     fn starts_zeroed(&self) -> bool {
         // A block device keeps what was on it.
-        self.storage.capabilities().zero_beyond_end
+        self.is_regular()
     }
 
     fn files(&self, found: &mut Vec<FileIdentity>) {

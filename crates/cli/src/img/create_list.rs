@@ -185,9 +185,7 @@ impl CreateList {
         let value = match known.kind {
             Kind::Text => value.to_owned(),
             Kind::Size => parse_option_size(name, value)?.to_string(),
-            Kind::Number => parse_c_integer(value)
-                .ok_or_else(|| DiskError::invalid(format!("Parameter '{name}' expects a number")))?
-                .to_string(),
+            Kind::Number => wrapping_number(name, value)?.to_string(),
             Kind::Bool => match parse_bool(value) {
                 Some(true) => "on".to_owned(),
                 Some(false) => "off".to_owned(),
@@ -233,13 +231,37 @@ impl CreateList {
         self.format
     }
 
+    /// A value as it is shown: numbers are signed there.
+    fn shown_value(known: &Known, value: &str) -> String {
+        match (known.kind, value.parse::<u64>()) {
+            (Kind::Number, Ok(number)) => number.cast_signed().to_string(),
+            _ => quote_commas(value),
+        }
+    }
+
     /// All options that have a value, as `key=value` with blanks between.
     pub(super) fn shown(&self) -> String {
         let shown = self.format.known(true).into_iter().filter_map(|known| {
             let value = self.value(known.name)?;
-            Some(format!("{}={}", known.name, quote_commas(value)))
+            Some(format!("{}={}", known.name, Self::shown_value(known, value)))
         });
         shown.collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// A number; a negative one wraps, as in C, and fails where its option is judged.
+fn wrapping_number(name: &str, value: &str) -> Result<u64, DiskError> {
+    let (negative, digits) = match value.trim_start().strip_prefix('-') {
+        Some(digits) => (true, digits),
+        None => (false, value),
+    };
+    match parse_c_integer(digits) {
+        Some(number) if negative => Ok(number.wrapping_neg()),
+        Some(number) => Ok(number),
+        None if !digits.is_empty() && digits.bytes().all(|c| c.is_ascii_digit()) => {
+            Err(DiskError::invalid(format!("Value '{value}' is too large for parameter '{name}'")))
+        }
+        None => Err(DiskError::invalid(format!("Parameter '{name}' expects a number"))),
     }
 }
 

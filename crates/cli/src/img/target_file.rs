@@ -32,12 +32,7 @@ impl TargetFile {
         if !self.existed {
             return error;
         }
-        let note = format!("'{}' was there before and is not removed.", self.path.display());
-        let hint = match error.hint() {
-            Some(hint) => format!("{hint}\n{note}"),
-            None => note,
-        };
-        error.with_hint(hint)
+        error.suffixed(format_args!("; '{}' was there before and stays", self.path.display()))
     }
 }
 
@@ -64,7 +59,7 @@ mod tests {
             let target = TargetFile::before(&path.to_string_lossy());
             fs::write(path, "half").expect("the directory is writable");
             let error = target.failed(DiskError::from_errno(libc::ENOSPC));
-            assert_eq!(error.hint().is_some(), path == &old);
+            assert_eq!(error.to_string().contains("was there before"), path == &old);
         }
         assert!(old.exists() && !new.exists());
         fs::remove_dir_all(&dir).expect("the directory is ours");

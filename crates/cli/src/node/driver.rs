@@ -13,6 +13,8 @@ pub(crate) enum Driver {
     File,
     /// A block or character device.
     HostDevice,
+    /// A disc drive.
+    HostCdrom,
     /// A disk of zeros that forgets what is written.
     NullCo,
     /// The same under its other name.
@@ -34,7 +36,6 @@ const ELSEWHERE: &[&str] = &[
     "ftp",
     "ftps",
     "gluster",
-    "host_cdrom",
     "http",
     "https",
     "iscsi",
@@ -70,6 +71,7 @@ impl Driver {
             "qcow2" => Ok(Self::Qcow2),
             "file" => Ok(Self::File),
             "host_device" => Ok(Self::HostDevice),
+            "host_cdrom" => Ok(Self::HostCdrom),
             "null-co" => Ok(Self::NullCo),
             "null-aio" => Ok(Self::NullAio),
             _ if is_known_elsewhere(name) => Err(unavailable(name)),
@@ -84,6 +86,7 @@ impl Driver {
             Self::Qcow2 => "qcow2",
             Self::File => "file",
             Self::HostDevice => "host_device",
+            Self::HostCdrom => "host_cdrom",
             Self::NullCo => "null-co",
             Self::NullAio => "null-aio",
         }

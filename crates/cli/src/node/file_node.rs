@@ -4,8 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use holstein_storage::{
-    FileIdentity, FileKind, FileOptions, FileStorage, ImageLock, LockMode, OpenError, Storage,
-    SyncMode,
+    FileIdentity, FileOptions, FileStorage, ImageLock, LockMode, OpenError, Storage, SyncMode,
 };
 use holstein_units::HostOffset;
 
@@ -81,7 +80,9 @@ impl FileNode {
             None => Driver::File,
         };
         match driver {
-            Driver::File | Driver::HostDevice => open_file(driver, options, flags, lock),
+            Driver::File | Driver::HostDevice | Driver::HostCdrom => {
+                open_file(driver, options, flags, lock)
+            }
             _ => {
                 options.set("driver", driver.name());
                 let layer = open_tree(options, flags, depth + 1)?;
@@ -134,7 +135,10 @@ fn open_file(
             driver.name()
         )));
     }
-    let special = driver == Driver::HostDevice;
+    let special = driver != Driver::File;
+    if special {
+        require_device(&filename, driver)?;
+    }
     let kind = lock(&start_of(&filename, special)?)?;
     let open = |write: bool| {
         let lock = match (locking, generic.share, kind, write) {
@@ -164,7 +168,10 @@ fn open_file(
         opened => opened,
     };
     let file = Arc::new(file.map_err(|error| open_error(&error))?);
-    let driver = if special || file.is_block_device() { Driver::HostDevice } else { Driver::File };
+    let driver = match (special, file.is_block_device()) {
+        (false, true) => Driver::HostDevice,
+        _ => driver,
+    };
     Ok(FileNode {
         identity: Some(file.identity()),
         storage: Arc::clone(&file) as Arc<dyn Storage>,
@@ -174,6 +181,21 @@ fn open_file(
         file: Some(file),
         tree: None,
     })
+}
+
+/// Refuses what is no device; a name that leads nowhere is left to opening it.
+fn require_device(filename: &str, driver: Driver) -> Result<(), DiskError> {
+    use std::os::unix::fs::FileTypeExt;
+    match std::fs::metadata(filename) {
+        Ok(meta) if meta.file_type().is_char_device() || meta.file_type().is_block_device() => {
+            Ok(())
+        }
+        Ok(_) => Err(DiskError::invalid(format!(
+            "'{}' driver requires '{filename}' to be either a character or block device",
+            driver.name()
+        ))),
+        Err(_) => Ok(()),
+    }
 }
 
 fn forbids_writing(error: &std::io::Error) -> bool {
@@ -243,11 +265,6 @@ pub(crate) fn open_error(error: &OpenError) -> DiskError {
                 std::io::Error::from_raw_os_error,
             )));
             error.prefixed(format_args!("Could not open '{path}': "))
-        }
-        OpenError::FileType { kind: FileKind::Fifo | FileKind::CharacterDevice, .. } => {
-            DiskError::invalid(format!(
-                "'file' driver requires '{path}' to be a regular file or block device"
-            ))
         }
         OpenError::FileType { .. } => {
             DiskError::invalid(format!("'file' driver requires '{path}' to be a regular file"))

@@ -75,7 +75,7 @@ fn open_named(
             let flags = *flags;
             Ok(Layer { driver, probed: false, generic, options, file: None, name, flags })
         }
-        Some(driver @ (Driver::File | Driver::HostDevice)) => {
+        Some(driver @ (Driver::File | Driver::HostDevice | Driver::HostCdrom)) => {
             // The file itself is the image: its options are all there are.
             let mut below = std::mem::take(&mut options);
             if let Some(filename) = filename {

@@ -50,7 +50,7 @@ impl Layer {
             (Driver::NullCo | Driver::NullAio, _) => {
                 Box::new(NullDisk::from_options(driver.name(), &mut options, name)?)
             }
-            (Driver::Raw | Driver::File | Driver::HostDevice, Some(file)) => {
+            (Driver::Raw | Driver::File | Driver::HostDevice | Driver::HostCdrom, Some(file)) => {
                 let window = match driver {
                     Driver::Raw => (options.take_size("offset")?, options.take_size("size")?),
                     _ => (None, None),

@@ -22,11 +22,11 @@ pub(crate) fn parse_filename(
     };
     match protocol {
         Some("file") => options.set("filename", &filename["file:".len()..]),
-        Some(protocol @ ("host_device" | "null-co" | "null-aio")) if !plain => {
+        Some(protocol @ ("host_device" | "host_cdrom" | "null-co" | "null-aio")) if !plain => {
             options.set("driver", protocol);
             let rest = &filename[protocol.len() + 1..];
             match (protocol, rest) {
-                ("host_device", path) => options.set("filename", path),
+                ("host_device" | "host_cdrom", path) => options.set("filename", path),
                 (_, "//") => {}
                 _ => {
                     return Err(DiskError::invalid(
