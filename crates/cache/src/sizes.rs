@@ -70,7 +70,8 @@ impl CacheSizes {
     ) -> Result<ResolvedSizes, CacheSizeError> {
         let cluster = geometry.cluster_size();
         let max_l2 = geometry
-            .l1_entries_for(virtual_size).saturating_mul(cluster)
+            .l1_entries_for(virtual_size)
+            .saturating_mul(cluster)
             .min(geometry.clusters_for(virtual_size).saturating_mul(geometry.l2_entry_size()))
             .div_ceil(cluster)
             .saturating_mul(cluster);

@@ -103,7 +103,6 @@ impl Reservation {
     }
 
     /// The refcount blocks that hold the counters, in order.
-    #[must_use]
     pub fn blocks(&self) -> &[Hold] {
         &self.blocks
     }
