@@ -113,8 +113,12 @@ impl Set {
     }
 
     /// A slot that can be given away, among the first `ways` if possible; `None` if all are in use.
+    ///
+    /// A slot whose table was retired while held stays in use until the hold is gone: what is stored
+    /// through it must not land in another table.
     pub(crate) fn victim(&self, state: &mut SetState, ways: usize) -> Option<usize> {
-        if let Some(way) = (0..ways).find(|&way| self.tag(way) == 0) {
+        let empty = |way: &usize| self.tag(*way) == 0 && state.slots[*way].is_free();
+        if let Some(way) = (0..ways).find(empty) {
             return Some(way);
         }
         for _ in 0..2 * ways {
@@ -124,7 +128,7 @@ impl Set {
                 return Some(way);
             }
         }
-        (0..WAYS).find(|&way| self.tag(way) == 0 || state.slots[way].is_free())
+        (0..WAYS).find(|&way| state.slots[way].is_free())
     }
 
     /// Replaces the content of a slot. The caller holds the lock.

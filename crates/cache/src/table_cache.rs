@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
 
 use holstein_units::HostOffset;
 
-use crate::slots::{NOMINAL_WAYS, Set, WAYS};
+use crate::slots::{NOMINAL_WAYS, Set, SetState, WAYS};
 use crate::{Rung, TableWrite};
 
 /// The words of a table: entry `i` is the big-endian number at byte `8 * i`.
@@ -235,6 +235,7 @@ impl TableCache {
         let mut state = set.lock();
         if let Some(way) = set.find(at.get()) {
             state.slots[way].dirty = (0, 0);
+            state.slots[way].writing = false;
             self.dirty_list().remove(&at.get());
             set.empty(way);
         }
@@ -406,15 +407,17 @@ impl Hold {
         for (k, word) in set.words(self.way)[i..i + n].iter().enumerate() {
             word.store(f(i + k, word.load(Ordering::Acquire)), Ordering::Release);
         }
-        let (from, to) = (i as u64, (i + n) as u64);
-        self.cache.mark(&mut state.slots[self.way].dirty, self.at, from, to);
+        self.mark_locked(&mut state, i, n);
     }
 
     fn mark(&self, i: usize, n: usize) {
         let set = self.set();
-        let mut state = set.lock();
+        self.mark_locked(&mut set.lock(), i, n);
+    }
+
+    fn mark_locked(&self, state: &mut SetState, i: usize, n: usize) {
         // A table that was retired while held takes no more stores to the file.
-        if set.tag(self.way) == self.at.get() {
+        if self.set().tag(self.way) == self.at.get() {
             let (from, to) = (i as u64, (i + n) as u64);
             self.cache.mark(&mut state.slots[self.way].dirty, self.at, from, to);
         }
