@@ -39,7 +39,7 @@ impl Personality {
 
 /// Fixes the personality of this process; later calls change nothing.
 pub(crate) fn set(personality: Personality) {
-    drop(CURRENT.set(personality));
+    let _ = CURRENT.set(personality);
 }
 
 /// The name that begins error lines.

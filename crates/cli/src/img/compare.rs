@@ -131,10 +131,7 @@ impl Comparison<'_> {
             let status_b = status(self.b, at, common - at)?;
             let len = status_a.len.min(status_b.len).max(1);
             // How a range without data is held is compared too.
-            if self.strict
-                && (status_a.zero, status_a.data, status_a.present)
-                    != (status_b.zero, status_b.data, status_b.present)
-            {
+            if self.strict && held(&status_a) != held(&status_b) {
                 return Ok(Verdict::StatusMismatch(at));
             }
             let verdict = match (is_void(&status_a), is_void(&status_b)) {
@@ -216,6 +213,11 @@ impl Comparison<'_> {
         }
         Ok(None)
     }
+}
+
+/// How a range is held, as far as a strict comparison looks.
+fn held(status: &Status) -> (bool, bool, bool, bool, bool) {
+    (status.zero, status.data, status.present, status.compressed, status.offset.is_some())
 }
 
 /// Reads as zeros without being read.

@@ -197,14 +197,14 @@ fn file_info(file: &FileNode) -> Result<NodeInfo, DiskError> {
 /// The JSON object of a node; the order of the keys is part of the format.
 fn to_json(info: &NodeInfo) -> Json {
     let mut out = Json::Map(Vec::new());
-    if let Some(format) = info.backing.as_ref().and_then(|backing| backing.format.as_deref()) {
-        out.push("backing-filename-format", format);
-    }
     let children = info
         .children
         .iter()
         .map(|(name, child)| Json::map([("name", (*name).into()), ("info", to_json(child))]));
     out.push("children", children.collect::<Vec<_>>());
+    if let Some(format) = info.backing.as_ref().and_then(|backing| backing.format.as_deref()) {
+        out.push("backing-filename-format", format);
+    }
     if let Some(qcow) = info.qcow.as_ref().filter(|qcow| !qcow.snapshots.records().is_empty()) {
         let snapshots = qcow.snapshots.records().iter().map(super::snapshots::to_json);
         out.push("snapshots", snapshots.collect::<Vec<_>>());

@@ -36,7 +36,7 @@ pub(crate) use layer::{Layer, open_layer};
 pub(crate) use open::open_disk;
 pub(crate) use options::{Options, parse_option_size};
 pub(crate) use probe::{Probed, probe};
-pub(crate) use protocol::{has_protocol, strip_file_protocol};
+pub(crate) use protocol::strip_file_protocol;
 pub(crate) use qcow2_options::{QcowOptions, overlap_mask};
 
 /// How a command opens an image.

@@ -15,7 +15,7 @@ pub(crate) use getopt::{Operands, Opt, Parsed, parse_options};
 pub(crate) use human::human_size;
 pub(crate) use json::Json;
 pub(crate) use json_parse::parse_json;
-pub(crate) use keyval::{Pair, asks_for_help, join_lists, parse_list, quote_commas};
+pub(crate) use keyval::{asks_for_help, join_lists, parse_list, quote_commas};
 pub(crate) use number::{parse_bool, parse_c_integer};
 pub(crate) use size::{SizeError, parse_size};
 pub(crate) use strerror::strerror;

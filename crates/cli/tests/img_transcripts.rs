@@ -1,0 +1,207 @@
+//! Command lines run by the real `qemu-img` and by the program under that name, word for word.
+//!
+//! A file in `transcripts/` is a list of shell lines. Those that begin with `@` prepare files and
+//! run with the real tools in both directories; what `@=` makes has random parts or the time in it
+//! and is copied from one to the other. The other lines run with the real tools in one directory
+//! and with the program in the other, and have to print the same to standard output and to standard
+//! error, and end with the same status. Space taken on the host is left out. Without a `qemu-img` of
+//! version 10.0 on the path nothing is compared, which is said.
+
+use std::error::Error;
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+type TestResult = Result<(), Box<dyn Error>>;
+
+/// A directory that goes away at the end.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> std::io::Result<Self> {
+        let path = std::env::temp_dir().join(format!("img-{name}-{}", std::process::id()));
+        for part in ["bin", "theirs", "ours"] {
+            fs::create_dir_all(path.join(part))?;
+        }
+        for tool in ["qemu-img", "qemu-io"] {
+            symlink(env!("CARGO_BIN_EXE_holstein"), path.join("bin").join(tool))?;
+        }
+        Ok(Self(path))
+    }
+
+    fn join(&self, part: &str) -> PathBuf {
+        self.0.join(part)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What is left over is in the directory for temporary files.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Whether there is a real `qemu-img` of the version whose texts are ours; says so if not.
+fn has_oracle(test: &str) -> bool {
+    let version = Command::new("qemu-img").arg("--version").output();
+    let found = match version {
+        Ok(output) if output.stdout.starts_with(b"qemu-img version 10.0.") => return true,
+        Ok(output) => String::from_utf8_lossy(&output.stdout).lines().next().map(str::to_owned),
+        Err(error) => Some(error.to_string()),
+    };
+    // Past the capture of the test runner.
+    let line = format!("skipped: {test}: qemu-img: {}\n", found.unwrap_or_default());
+    let _ = std::io::stderr().lock().write_all(line.as_bytes());
+    false
+}
+
+/// Runs a shell line; `bin` has the tools that come first.
+fn shell(line: &str, dir: &Path, bin: Option<&Path>) -> std::io::Result<Output> {
+    let path = std::env::var("PATH").unwrap_or_default();
+    let path = match bin {
+        Some(bin) => format!("{}:{path}", bin.display()),
+        None => path,
+    };
+    Command::new("sh").arg("-c").arg(line).current_dir(dir).env("PATH", path).output()
+}
+
+/// Text without what depends on the file system.
+fn comparable(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let lines = text.split_inclusive('\n').map(|line| {
+        let head = ["disk size: ", "\"actual-size\": "].into_iter().find_map(|key| {
+            let at = line.find(key)?;
+            Some(line[..at + key.len()].to_owned() + "...\n")
+        });
+        head.unwrap_or_else(|| line.to_owned())
+    });
+    lines.collect()
+}
+
+fn replay(name: &str, script: &str) -> TestResult {
+    if !has_oracle(name) {
+        return Ok(());
+    }
+    let scratch = Scratch::new(name)?;
+    let (theirs, ours, bin) = (scratch.join("theirs"), scratch.join("ours"), scratch.join("bin"));
+    let mut differences = Vec::new();
+    for line in script.lines().filter(|line| !line.is_empty()) {
+        if let Some(preparation) = line.strip_prefix('@') {
+            let (random, preparation) = match preparation.strip_prefix('=') {
+                Some(preparation) => (true, preparation),
+                None => (false, preparation),
+            };
+            let output = shell(preparation, &theirs, None)?;
+            assert!(output.status.success(), "{preparation}: {output:?}");
+            let repeat = if random { "cp -a ../theirs/. ." } else { preparation };
+            assert!(shell(repeat, &ours, None)?.status.success(), "{repeat}");
+            continue;
+        }
+        let expected = shell(line, &theirs, None)?;
+        let found = shell(line, &ours, Some(&bin))?;
+        for (what, expected, found) in [
+            ("standard output", comparable(&expected.stdout), comparable(&found.stdout)),
+            ("standard error", comparable(&expected.stderr), comparable(&found.stderr)),
+            ("status", expected.status.to_string(), found.status.to_string()),
+        ] {
+            if expected != found {
+                differences
+                    .push(format!("$ {line}\n{what}, expected:\n{expected}\nfound:\n{found}\n"));
+            }
+        }
+    }
+    assert!(differences.is_empty(), "{}", differences.join("\n"));
+    Ok(())
+}
+
+macro_rules! transcripts {
+    ($($name:ident),*) => {$(
+        #[test]
+        fn $name() -> TestResult {
+            replay(stringify!($name), include_str!(concat!("transcripts/", stringify!($name), ".txt")))
+        }
+    )*};
+}
+
+transcripts!(check, compare, convert, create, info, map, resize);
+
+#[test]
+fn results_are_held_back_while_errors_go_out_at_once() -> TestResult {
+    if !has_oracle("order of output") {
+        return Ok(());
+    }
+    let scratch = Scratch::new("order")?;
+    let dir = scratch.join("theirs");
+    let prepare = "qemu-img create -q -f qcow2 c.qcow2 1M && qemu-io -c 'write 0 64k' c.qcow2 && \
+                   qemu-img create -q r.raw 1M";
+    assert!(shell(prepare, &dir, None)?.status.success());
+    for line in [
+        "qemu-img map c.qcow2 nosuch 2>&1",
+        "qemu-img resize r.raw 2M 2>&1",
+        "qemu-img convert -p c.qcow2 nodir/x 2>&1",
+        "qemu-img create -f qcow2 nodir/x 1M 2>&1",
+    ] {
+        let expected = shell(line, &dir, None)?;
+        let found = shell(line, &dir, Some(&scratch.join("bin")))?;
+        let text = |output: &Output| String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(text(&found), text(&expected), "{line}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_target_that_was_made_goes_away_again_and_others_stay() -> TestResult {
+    let scratch = Scratch::new("cleanup")?;
+    let (dir, bin) = (scratch.join("ours"), scratch.join("bin"));
+    let run = |line: &str| shell(line, &dir, Some(&bin));
+    fs::write(dir.join("src.raw"), vec![0x5a; 4 << 20])?;
+    fs::write(dir.join("old.raw"), "precious")?;
+    // A limit on the size of files stands in for a disk that is full.
+    let limited = "trap '' XFSZ; ulimit -f 2048;";
+    for format in ["raw", "qcow2"] {
+        let made = run(&format!("{limited} qemu-img convert -f raw -O {format} src.raw new"))?;
+        assert_eq!(made.status.code(), Some(1), "{made:?}");
+        assert!(!dir.join("new").exists(), "{format}: the target is removed");
+        let text = String::from_utf8_lossy(&made.stderr).into_owned();
+        assert!(text.contains("File too large"), "{text}");
+        let made = run(&format!("{limited} qemu-img convert -f raw -O {format} src.raw old.raw"))?;
+        let text = String::from_utf8_lossy(&made.stderr).into_owned();
+        assert!(dir.join("old.raw").exists(), "{format}: what was there stays");
+        assert!(text.contains("'old.raw' was there before"), "{text}");
+    }
+    // Options that do not fit are found before a file is touched.
+    fs::write(dir.join("old.raw"), "precious")?;
+    let made = run("qemu-img create -f qcow2 -o cluster_size=1000 old.raw 1M")?;
+    assert_eq!(made.status.code(), Some(1));
+    assert_eq!(fs::read(dir.join("old.raw"))?, b"precious");
+    Ok(())
+}
+
+#[test]
+fn what_this_version_lacks_is_refused_by_name() -> TestResult {
+    let scratch = Scratch::new("refused")?;
+    let (dir, bin) = (scratch.join("ours"), scratch.join("bin"));
+    let run = |line: &str| shell(line, &dir, Some(&bin));
+    assert!(run("qemu-img create -q -f qcow2 a.qcow2 1M")?.status.success());
+    for line in [
+        "qemu-img amend -o lazy_refcounts=on a.qcow2",
+        "qemu-img check -r all a.qcow2",
+        "qemu-img convert -c -O qcow2 a.qcow2 b.qcow2",
+        "qemu-img convert -l s a.qcow2 b",
+        "qemu-img convert --bitmaps -O qcow2 a.qcow2 b.qcow2",
+        "qemu-img create -f qcow2 -o data_file=d b.qcow2 1M",
+        "qemu-img create -f qcow2 -o extended_l2=on b.qcow2 1M",
+        "qemu-img create -f vmdk b.vmdk 1M",
+        "qemu-img info nbd://localhost/x",
+        "qemu-img info --image-opts driver=blkdebug,image.filename=a.qcow2",
+    ] {
+        let output = run(line)?;
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{line}: {text}");
+        assert!(text.contains("not available in this version"), "{line}: {text}");
+    }
+    assert!(!dir.join("b.qcow2").exists());
+    Ok(())
+}
