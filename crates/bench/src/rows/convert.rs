@@ -1,0 +1,121 @@
+//! The program's `convert` beside that of qemu-img, whole processes.
+
+use std::ffi::OsString;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+
+use super::{Bench, CONTENT, payload};
+use crate::measure::{bytes_f64, interleaved};
+use crate::qemu::run;
+use crate::raw_file;
+use crate::table::{Line, Other, Unit};
+
+pub(crate) const TO_QCOW2: &str = "convert-to-qcow2";
+pub(crate) const TO_RAW: &str = "convert-to-raw";
+
+pub(super) fn row(bench: &Bench<'_>, name: &'static str, to_qcow2: bool) -> Result<Line> {
+    let Some(qemu) = bench.qemu else {
+        return Ok(Line::Skipped { name, why: "there is no qemu-img".to_owned() });
+    };
+    let program = match program() {
+        Ok(program) => program,
+        Err(error) => {
+            return Ok(Line::Skipped { name, why: format!("no program holstein: {error:#}") });
+        }
+    };
+    if !converts(&program) {
+        return Ok(Line::Skipped { name, why: "this holstein has no convert".to_owned() });
+    }
+    let size = bench.options.choose(1 << 30, 256 << 20);
+    let raw = source(bench, size)?;
+    let (from, formats) = if to_qcow2 {
+        (raw.clone(), ["raw", "qcow2"])
+    } else {
+        let path = bench.scratch.fresh("source.qcow2");
+        run(qemu.program(), args(["raw", "qcow2"], &["-q"], &raw, &path))?;
+        (path, ["qcow2", "raw"])
+    };
+    let convert = |program: &Path, options: &[&str], to: &str| -> Result<f64> {
+        let to = bench.scratch.fresh(to);
+        let start = Instant::now();
+        run(program, args(formats, options, &from, &to))?;
+        Ok(start.elapsed().as_secs_f64())
+    };
+    let pair = interleaved(
+        bench.options.rounds(11, 3),
+        Box::new(|| convert(&program, &["-t", "writeback"], "ours")),
+        Box::new(|| convert(qemu.program(), &["-t", "writeback", "-m", "16", "-W"], "theirs")),
+    )?;
+    let ours = bench.scratch.file("ours");
+    let compare = ["compare", "-q", "-f", "raw", "-F", formats[1]].map(OsString::from);
+    run(qemu.program(), compare.into_iter().chain([raw.into(), ours.clone().into()]))?;
+    if to_qcow2 {
+        qemu.check(&ours)?;
+    }
+    for name in ["ours", "theirs", "source.qcow2", "source.raw"] {
+        bench.scratch.fresh(name);
+    }
+    let note = format!(
+        "{} MiB disk, three quarters data, the rest holes and written zeros; whole processes, \
+         -t writeback on both, qemu-img with -m 16 -W",
+        size >> 20
+    );
+    let work = bytes_f64(size);
+    Ok(Line::Compared { name, unit: Unit::Bytes, work, other: Other::Qemu, pair, need: 1.0, note })
+}
+
+fn args(formats: [&str; 2], options: &[&str], from: &Path, to: &Path) -> Vec<OsString> {
+    let mut args: Vec<OsString> = ["convert", "-f", formats[0], "-O", formats[1]]
+        .iter()
+        .chain(options)
+        .map(OsString::from)
+        .collect();
+    args.extend([from.into(), to.into()]);
+    args
+}
+
+/// A raw disk: of each 16 MiB 12 are data, 2 a hole and 2 zeros that were written.
+fn source(bench: &Bench<'_>, size: u64) -> Result<PathBuf> {
+    const MIB: u64 = 1 << 20;
+    let path = bench.scratch.fresh("source.raw");
+    let file = raw_file::create(&path)?;
+    file.set_len(size)?;
+    let zeros = vec![0; raw_file::FILL];
+    let data = payload(CONTENT, raw_file::FILL);
+    for at in (0..size).step_by(raw_file::FILL) {
+        match at / MIB % 16 {
+            0..12 => file.write_all_at(&data, at)?,
+            12..14 => {}
+            _ => file.write_all_at(&zeros, at)?,
+        }
+    }
+    file.sync_all()?;
+    Ok(path)
+}
+
+/// The program of this build: built now where cargo started us, else taken from beside us.
+fn program() -> Result<PathBuf> {
+    let this = std::env::current_exe().context("find this program")?;
+    let program = this.with_file_name("holstein");
+    if let Some(cargo) = std::env::var_os("CARGO") {
+        let target = this.parent().and_then(Path::parent).context("find the target folder")?;
+        let status = Command::new(cargo)
+            .args(["build", "--quiet", "--release", "-p", "holstein-cli", "--target-dir"])
+            .arg(target)
+            .status()
+            .context("start cargo")?;
+        ensure!(status.success(), "building it failed");
+    }
+    ensure!(program.is_file(), "{} is missing", program.display());
+    Ok(program)
+}
+
+/// Whether the program knows the command.
+fn converts(program: &Path) -> bool {
+    let output = Command::new(program).arg("--help").output();
+    output.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains("convert"))
+}

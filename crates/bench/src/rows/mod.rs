@@ -1,0 +1,104 @@
+//! What is measured.
+
+mod convert;
+mod in_place;
+mod opening;
+mod qemu_bench;
+mod reads;
+mod sequential;
+mod syscalls;
+
+use anyhow::{Context, Result};
+use holstein::{CreateOptions, Image};
+
+use crate::offsets::Numbers;
+use crate::options::Options;
+use crate::qemu::Qemu;
+use crate::raw_file;
+use crate::scratch::Scratch;
+use crate::table::Line;
+
+pub(crate) use syscalls::{READS_CHILD, reads_child};
+
+/// The names of all rows, in the order of the table.
+pub(crate) const NAMES: [&str; 12] = [
+    reads::ONE,
+    reads::TWO,
+    in_place::NAME,
+    sequential::SMALL,
+    sequential::LARGE,
+    qemu_bench::READ,
+    qemu_bench::WRITE,
+    convert::TO_QCOW2,
+    convert::TO_RAW,
+    opening::WRITABLE,
+    opening::READ_ONLY,
+    syscalls::NAME,
+];
+
+/// Bytes of a small request.
+const REQUEST: usize = 4096;
+/// The seed of the content of disks.
+const CONTENT: u64 = 1;
+
+/// All that a row needs.
+pub(crate) struct Bench<'a> {
+    pub(crate) options: &'a Options,
+    pub(crate) scratch: &'a Scratch,
+    pub(crate) qemu: Option<&'a Qemu>,
+}
+
+impl Bench<'_> {
+    /// Measures what was asked for.
+    pub(crate) fn run(&self) -> Result<Vec<Line>> {
+        type Row = fn(&Bench<'_>, &'static str) -> Result<Line>;
+        let rows: [(&'static str, Row); 12] = [
+            (reads::ONE, |bench, name| reads::row(bench, name, 1)),
+            (reads::TWO, |bench, name| reads::row(bench, name, 2)),
+            (in_place::NAME, in_place::row),
+            (sequential::SMALL, |bench, name| sequential::row(bench, name, 64 << 10)),
+            (sequential::LARGE, |bench, name| sequential::row(bench, name, 1 << 20)),
+            (qemu_bench::READ, qemu_bench::reads),
+            (qemu_bench::WRITE, qemu_bench::allocating_writes),
+            (convert::TO_QCOW2, |bench, name| convert::row(bench, name, true)),
+            (convert::TO_RAW, |bench, name| convert::row(bench, name, false)),
+            (opening::WRITABLE, |bench, name| opening::row(bench, name, true)),
+            (opening::READ_ONLY, |bench, name| opening::row(bench, name, false)),
+            (syscalls::NAME, syscalls::row),
+        ];
+        let mut lines = Vec::new();
+        for (name, row) in rows {
+            if self.options.wants(name) {
+                eprintln!("bench: {name}");
+                lines.push(row(self, name).with_context(|| format!("row {name}"))?);
+            }
+        }
+        Ok(lines)
+    }
+
+    /// Bytes of the disks of rows that read or overwrite.
+    fn disk_size(&self) -> u64 {
+        self.options.choose(512 << 20, 128 << 20)
+    }
+
+    /// A new image whose every cluster is allocated, holding the bytes of [`raw_file::filled`].
+    fn full_image(&self, name: &str, size: u64) -> Result<std::path::PathBuf> {
+        let path = self.scratch.fresh(name);
+        let image = CreateOptions::new(size).create(&path)?;
+        raw_file::content(CONTENT, size, |at, bytes| Ok(image.write_at(at, bytes)?))?;
+        image.close()?;
+        Ok(path)
+    }
+
+    /// A new and empty image, open.
+    fn empty_image(&self, name: &str, size: u64) -> Result<Image> {
+        Ok(CreateOptions::new(size).create(self.scratch.fresh(name))?)
+    }
+}
+
+/// Bytes to write, without a pattern.
+fn payload(seed: u64, len: usize) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    Numbers::new(seed).fill(&mut bytes);
+    bytes
+}
