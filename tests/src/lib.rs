@@ -1,1 +1,47 @@
-//! Helpers shared by the tests of the whole.
+//! Helpers shared by the tests of the whole: the crash explorer and the fault explorer.
+//!
+//! ```text
+//!   Config x Start --> Base (file, disk model)
+//!   Program        --> Recorded (all that happened to the file, what is owed when)
+//!                        --> every state that a cut can leave --> judge --> Violation
+//! ```
+//!
+//! A [`Program`] prints as text that the program `crash` takes, so that every failure is one command
+//! away.
+
+#![forbid(unsafe_code)]
+
+mod base;
+mod config;
+mod contents;
+mod explorer;
+mod judge;
+mod layout;
+pub mod long_run;
+mod moment;
+mod op;
+mod perform;
+mod program;
+mod recorded;
+mod second_opinion;
+mod start;
+mod violation;
+mod whole_sectors;
+
+pub use base::Base;
+pub use config::Config;
+pub use contents::{Reads, Stretch, for_each_stretch};
+pub use explorer::{Depth, Explorer, Tally};
+pub use judge::{
+    expect_contents, expect_no_corruption, judge, judge_reopened, judge_snapshot, open,
+};
+pub use layout::Layout;
+pub use moment::Moment;
+pub use op::Op;
+pub use perform::{is_within, perform};
+pub use program::Program;
+pub use recorded::Recorded;
+pub use second_opinion::SecondOpinion;
+pub use start::Start;
+pub use violation::Violation;
+pub use whole_sectors::WholeSectors;

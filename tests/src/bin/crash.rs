@@ -1,0 +1,70 @@
+//! The long crash exploration; see the options below.
+
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use holstein_tests::long_run::{self, LongRun};
+
+const USAGE: &str = "\
+crash: explores what power cuts can leave of an image
+
+  --minutes N    give up what is not done after N minutes (55)
+  --seed N       seed of the samples (1)
+  --threads N    programs run at the same time (one for each processor)
+  --program P    only this program, as violations name it: v3:512:16/filled/w@0+512,f
+  --plant BUG    with a planted bug, which must be found: FirstBarrierMissing and so on
+
+Exit code 0: all done, no violation. 1: violations. 2: wrong use. 3: not all was done in time.
+";
+
+fn main() -> ExitCode {
+    let run = match parse(std::env::args().skip(1)) {
+        Ok(Some(run)) => run,
+        Ok(None) => {
+            print!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        Err(why) => {
+            eprint!("crash: {why}\n\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match long_run::run(&run) {
+        Ok(outcome) => {
+            for violation in &outcome.violations {
+                println!("{violation}");
+            }
+            println!("{outcome}");
+            match (outcome.tally.violations, outcome.unfinished) {
+                (0, 0) => ExitCode::SUCCESS,
+                (0, _) => ExitCode::from(3),
+                _ => ExitCode::FAILURE,
+            }
+        }
+        Err(why) => {
+            eprintln!("crash: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn parse(mut args: impl Iterator<Item = String>) -> Result<Option<LongRun>, String> {
+    let mut run = LongRun::default();
+    while let Some(name) = args.next() {
+        if name == "--help" || name == "-h" {
+            return Ok(None);
+        }
+        let value = args.next().ok_or_else(|| format!("{name} needs a value"))?;
+        let number = || value.parse::<u64>().map_err(|e| format!("{name} {value:?}: {e}"));
+        match name.as_str() {
+            "--minutes" => run.minutes = number()?,
+            "--seed" => run.seed = number()?,
+            "--threads" => run.threads = number()?.clamp(1, 64),
+            "--program" => run.program = Some(value.parse()?),
+            "--plant" => run.bug = Some(long_run::bug_by_name(&value)?),
+            _ => return Err(format!("unknown option {name:?}")),
+        }
+    }
+    Ok(Some(run))
+}

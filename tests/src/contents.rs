@@ -1,0 +1,84 @@
+//! What an image's disk reads as, extent by extent.
+
+use holstein::{Error, ExtentKind, Image, ReadOnlyImage};
+
+/// The reading half that both kinds of open images have.
+pub trait Reads {
+    /// Bytes of the disk.
+    fn size(&self) -> u64;
+
+    /// The length of the extent at `at`, and whether it has data.
+    ///
+    /// # Errors
+    /// What the library says.
+    fn extent(&self, at: u64) -> Result<(u64, bool), Error>;
+
+    /// Reads.
+    ///
+    /// # Errors
+    /// What the library says.
+    fn read(&self, at: u64, into: &mut [u8]) -> Result<(), Error>;
+}
+
+macro_rules! reads {
+    ($image:ty) => {
+        impl Reads for $image {
+            fn size(&self) -> u64 {
+                self.virtual_size()
+            }
+
+            fn extent(&self, at: u64) -> Result<(u64, bool), Error> {
+                let extent = self.extent_at(at, self.virtual_size() - at)?;
+                Ok((extent.len, extent.kind == ExtentKind::Data))
+            }
+
+            fn read(&self, at: u64, into: &mut [u8]) -> Result<(), Error> {
+                self.read_at(at, into)
+            }
+        }
+    };
+}
+
+reads!(Image);
+reads!(ReadOnlyImage);
+
+/// A stretch of the disk.
+#[derive(Clone, Copy, Debug)]
+pub enum Stretch<'a> {
+    /// Bytes, at most 64 KiB of them.
+    Bytes(&'a [u8]),
+    /// So many zeros, said by the tables alone.
+    Zeros(u64),
+}
+
+/// Hands over the whole disk in order, until `visit` fails.
+///
+/// # Errors
+/// What `visit` or the library says, as text.
+pub fn for_each_stretch(
+    image: &impl Reads,
+    visit: &mut dyn FnMut(u64, Stretch<'_>) -> Result<(), String>,
+) -> Result<(), String> {
+    let mut buffer = vec![0; 64 << 10];
+    let mut at = 0;
+    while at < image.size() {
+        let (len, has_data) = image.extent(at).map_err(|e| format!("extent at {at:#x}: {e}"))?;
+        if len == 0 {
+            return Err(format!("extent at {at:#x} is empty"));
+        }
+        if !has_data {
+            visit(at, Stretch::Zeros(len))?;
+            at += len;
+            continue;
+        }
+        let end = at + len;
+        while at < end {
+            let n = usize::try_from(end - at).map_or(buffer.len(), |n| n.min(buffer.len()));
+            let part = &mut buffer[..n];
+            image.read(at, part).map_err(|e| format!("read {n} bytes at {at:#x}: {e}"))?;
+            visit(at, Stretch::Bytes(part))?;
+            at += n as u64;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,237 @@
+//! Programs run, and every state judged that a power cut could leave.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use holstein_guard::planted::Bug;
+use holstein_testkit::{CrashState, SampleOptions};
+
+use crate::judge::{judge, judge_reopened, judge_snapshot};
+use crate::{Base, Config, Program, Recorded, SecondOpinion, Start, Violation};
+
+/// How thorough an exploration is.
+#[derive(Clone, Debug)]
+pub struct Depth {
+    /// Which combinations of changes, and how torn.
+    pub states: SampleOptions,
+    /// One of so many distinct states is opened for writing, written and closed.
+    pub reopen_every: u64,
+    /// One of so many distinct states is judged by `qemu-img check`; 0 for none.
+    pub opinion_every: u64,
+    /// The rest of a program is left out after its first violation.
+    pub first_only: bool,
+}
+
+impl Default for Depth {
+    fn default() -> Self {
+        Self {
+            states: SampleOptions::default(),
+            reopen_every: 16,
+            opinion_every: 4096,
+            first_only: true,
+        }
+    }
+}
+
+/// What an exploration did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Programs run.
+    pub programs: u64,
+    /// States that a cut could leave, equal ones between the same barriers counted once.
+    pub states: u64,
+    /// Distinct states judged.
+    pub judged: u64,
+    /// Of these also opened for writing, written and closed.
+    pub reopened: u64,
+    /// Of these also judged by `qemu-img check`.
+    pub opinions: u64,
+    /// States, or programs, that broke a promise.
+    pub violations: u64,
+}
+
+impl Tally {
+    /// Adds the counts of another.
+    pub fn add(&mut self, other: Self) {
+        self.programs += other.programs;
+        self.states += other.states;
+        self.judged += other.judged;
+        self.reopened += other.reopened;
+        self.opinions += other.opinions;
+        self.violations += other.violations;
+    }
+
+    /// What was added since `earlier`.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Self {
+        Self {
+            programs: self.programs - earlier.programs,
+            states: self.states - earlier.states,
+            judged: self.judged - earlier.judged,
+            reopened: self.reopened - earlier.reopened,
+            opinions: self.opinions - earlier.opinions,
+            violations: self.violations - earlier.violations,
+        }
+    }
+}
+
+impl std::fmt::Display for Tally {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { programs, states, judged, reopened, opinions, violations } = self;
+        write!(
+            f,
+            "{programs} programs, {states} states, {judged} distinct judged, {reopened} reopened, \
+             {opinions} by qemu-img, {violations} violations"
+        )
+    }
+}
+
+/// Explores programs, one after the other.
+#[derive(Debug)]
+pub struct Explorer {
+    depth: Depth,
+    bug: Option<Bug>,
+    bases: HashMap<(Config, Start), Option<Arc<Base>>>,
+    /// States judged, for the start at hand: content, and what was owed.
+    seen: HashSet<u128>,
+    seen_for: Option<(Config, Start)>,
+    opinion: Option<SecondOpinion>,
+    /// What was done up to now.
+    pub tally: Tally,
+    /// The first violations.
+    pub violations: Vec<Violation>,
+}
+
+/// How many violations are kept in full.
+const KEPT: usize = 20;
+
+impl Explorer {
+    /// An explorer without a planted bug.
+    #[must_use]
+    pub fn new(depth: Depth) -> Self {
+        let opinion = if depth.opinion_every > 0 { SecondOpinion::find() } else { None };
+        Self {
+            depth,
+            bug: None,
+            bases: HashMap::new(),
+            seen: HashSet::new(),
+            seen_for: None,
+            opinion,
+            tally: Tally::default(),
+            violations: Vec::new(),
+        }
+    }
+
+    /// The same with a bug planted while programs run.
+    #[must_use]
+    pub fn with_bug(self, bug: Option<Bug>) -> Self {
+        Self { bug, ..self }
+    }
+
+    /// Runs a program and judges every state. Programs on the same start come best one after the
+    /// other.
+    ///
+    /// # Errors
+    /// If the start cannot be made.
+    pub fn explore(&mut self, program: &Program) -> Result<(), String> {
+        let Some(base) = self.base(program.config, program.start)? else { return Ok(()) };
+        self.tally.programs += 1;
+        let recorded = match Recorded::new(program, &base, self.bug) {
+            Ok(recorded) => recorded,
+            Err(what) => {
+                self.violation(program, String::new(), what, String::new());
+                return Ok(());
+            }
+        };
+        let owed = owed_hashes(program, self.bug);
+        let options = self.depth.states;
+        let counts = recorded.log.for_each_state(&options, &mut |state| {
+            let mark = state.mark.and_then(|mark| usize::try_from(mark).ok()).unwrap_or(0);
+            if !self.seen.insert(state.hash ^ owed[mark.min(owed.len() - 1)]) {
+                return Ok(());
+            }
+            self.tally.judged += 1;
+            let Err(what) = self.judge(state, &recorded, &base) else { return Ok(()) };
+            self.violation(program, state.to_string(), what, recorded.log.to_string());
+            if self.depth.first_only { Err(()) } else { Ok(()) }
+        });
+        // The rest of a program that was left has no count; what was visited is in the judged.
+        self.tally.states += counts.map_or(0, |counts| counts.states);
+        Ok(())
+    }
+
+    fn judge(
+        &mut self,
+        state: &CrashState,
+        recorded: &Recorded,
+        base: &Base,
+    ) -> Result<(), String> {
+        let moment = recorded.moment(state.mark);
+        judge(&state.image, moment)?;
+        if let Some(snapshot) = &base.snapshot {
+            judge_snapshot(&state.image, snapshot)?;
+        }
+        let due = |every: u64| every > 0 && self.tally.judged % every == 0;
+        if due(self.depth.reopen_every) {
+            self.tally.reopened += 1;
+            judge_reopened(&state.image, moment)?;
+        }
+        let due = |every: u64| every > 0 && self.tally.judged % every == 0;
+        if let Some(opinion) = self.opinion.as_ref().filter(|_| due(self.depth.opinion_every)) {
+            self.tally.opinions += 1;
+            opinion.judge(&state.image)?;
+        }
+        Ok(())
+    }
+
+    fn base(&mut self, config: Config, start: Start) -> Result<Option<Arc<Base>>, String> {
+        if self.seen_for != Some((config, start)) {
+            self.seen.clear();
+            self.seen_for = Some((config, start));
+        }
+        if let Some(base) = self.bases.get(&(config, start)) {
+            return Ok(base.clone());
+        }
+        // Few are needed again later, and some are large.
+        self.bases.clear();
+        let made = Base::new(config, start).map_err(|e| format!("{config}/{start}: {e}"))?;
+        let base = made.map(Arc::new);
+        self.bases.insert((config, start), base.clone());
+        Ok(base)
+    }
+
+    fn violation(&mut self, program: &Program, state: String, what: String, log: String) {
+        self.tally.violations += 1;
+        if self.violations.len() < KEPT {
+            self.violations.push(Violation {
+                program: program.to_string(),
+                seed: self.depth.states.seed,
+                planted: self.bug.map(|bug| format!("{bug:?}")),
+                state,
+                what,
+                log,
+            });
+        }
+    }
+}
+
+/// For each mark a hash of all that decides what is owed there: the requests up to it.
+fn owed_hashes(program: &Program, bug: Option<Bug>) -> Vec<u128> {
+    let mut hasher = DefaultHasher::new();
+    (program.config, program.start, bug.map(|bug| format!("{bug:?}"))).hash(&mut hasher);
+    let mut all = Vec::new();
+    let mut push = |hasher: &DefaultHasher| {
+        let mut other = hasher.clone();
+        1_u8.hash(&mut other);
+        all.push(u128::from(hasher.finish()) << 64 | u128::from(other.finish()));
+    };
+    push(&hasher);
+    for op in program.ops.iter().map(Some).chain([None]) {
+        op.hash(&mut hasher);
+        push(&hasher);
+        "acknowledged".hash(&mut hasher);
+        push(&hasher);
+    }
+    all
+}

@@ -1,0 +1,66 @@
+//! Where programs do what they do.
+
+use crate::{Config, Op};
+
+/// Places on the disk of a configuration. The disk ends a little after the border between the
+/// clusters of its first two L2 tables, and all happens around that border.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// Bytes of a cluster.
+    pub cluster: u64,
+    /// Clusters that one L2 table maps.
+    pub per_table: u64,
+    /// Bytes of the disk before it grows.
+    pub size: u64,
+}
+
+impl Layout {
+    /// The places of a configuration.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        let cluster = config.cluster;
+        let per_table = cluster / 8;
+        // The last cluster is not whole, where clusters are of more than a sector.
+        let part = if cluster > 512 { 512 } else { 0 };
+        Self { cluster, per_table, size: (per_table + 6) * cluster + part }
+    }
+
+    /// The first byte of cluster `n`, counted from the fourth before the end of the first table.
+    #[must_use]
+    pub fn at(self, n: u64) -> u64 {
+        (self.per_table - 4 + n) * self.cluster
+    }
+
+    /// Half a cluster, but not much.
+    #[must_use]
+    pub fn bit(self) -> u64 {
+        (self.cluster / 2).min(1024)
+    }
+
+    /// The operations of which programs of a certain length are all made: one for each kind, all
+    /// around the same few clusters.
+    #[must_use]
+    pub fn alphabet(self) -> Vec<Op> {
+        let Self { cluster, per_table, .. } = self;
+        let bit = self.bit();
+        vec![
+            // Inside a cluster.
+            Op::Write { at: self.at(1) + cluster / 4, len: bit },
+            // Across clusters: the end of one, a whole one, and the start of one in the next table.
+            Op::Write { at: self.at(3) - bit, len: bit + cluster + bit },
+            // A whole cluster.
+            Op::Write { at: self.at(1), len: cluster },
+            // Over what many starts have there.
+            Op::Write { at: self.at(1) - bit, len: 2 * bit },
+            // Part of one cluster and all of the next.
+            Op::Zero { at: self.at(1) + cluster / 2, len: cluster / 2 + cluster, unmap: true },
+            Op::Zero { at: self.at(0), len: 2 * cluster, unmap: false },
+            Op::Discard { at: self.at(0), len: 3 * cluster },
+            Op::Flush,
+            // A larger L1 table.
+            Op::Grow { by: per_table * cluster },
+            // The same L1 table, and the rest of the last cluster.
+            Op::Grow { by: 1024 },
+        ]
+    }
+}

@@ -1,0 +1,187 @@
+//! The long crash exploration: all programs of 2, all of 3 on the smallest clusters, samples beyond.
+
+use std::fmt;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use holstein_guard::planted::Bug;
+use holstein_testkit::{Rng, SampleOptions, Tearing};
+
+use crate::{Config, Depth, Explorer, Program, Start, Tally, Violation};
+
+/// Random programs of each configuration and start.
+const RANDOM: u64 = 60;
+/// As many as that for each of the smallest clusters.
+const RANDOM_SMALL: u64 = 400;
+
+/// What to explore.
+#[derive(Clone, Debug)]
+pub struct LongRun {
+    /// When to give up.
+    pub minutes: u64,
+    /// The seed of all samples.
+    pub seed: u64,
+    /// Programs run at the same time.
+    pub threads: u64,
+    /// Only this one.
+    pub program: Option<Program>,
+    /// With this bug.
+    pub bug: Option<Bug>,
+}
+
+impl Default for LongRun {
+    fn default() -> Self {
+        let threads = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
+        Self { minutes: 55, seed: 1, threads, program: None, bug: None }
+    }
+}
+
+/// What came of it.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// The counts.
+    pub tally: Tally,
+    /// The first violations.
+    pub violations: Vec<Violation>,
+    /// Programs that there was no time for.
+    pub unfinished: u64,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { tally, unfinished, elapsed, .. } = self;
+        write!(f, "crash: {tally}, {unfinished} programs not run, {:.1} s", elapsed.as_secs_f64())
+    }
+}
+
+/// Programs on one start, for one thread.
+struct Batch {
+    name: &'static str,
+    programs: Vec<Program>,
+    depth: Depth,
+}
+
+/// Explores, and prints a line of progress every few seconds.
+///
+/// # Errors
+/// If a start cannot be made.
+pub fn run(run: &LongRun) -> Result<Outcome, String> {
+    let began = Instant::now();
+    let end = began + Duration::from_secs(run.minutes.saturating_mul(60));
+    let batches = match &run.program {
+        Some(program) => {
+            let depth = Depth { reopen_every: 1, opinion_every: 256, ..depth(run.seed, 512) };
+            vec![Batch { name: "one program", programs: vec![program.clone()], depth }]
+        }
+        None => batches(run.seed),
+    };
+    let next = AtomicUsize::new(0);
+    let outcome = Mutex::new(Outcome::default());
+    let shown = Mutex::new(Instant::now());
+    let work = || -> Result<(), String> {
+        while let Some(batch) = batches.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let mut explorer = Explorer::new(batch.depth.clone()).with_bug(run.bug);
+            let mut told = Tally::default();
+            let mut left = batch.programs.len() as u64;
+            for program in &batch.programs {
+                if Instant::now() >= end {
+                    break;
+                }
+                explorer.explore(program)?;
+                left -= 1;
+                let mut shown = shown.lock().expect("no printer panics");
+                if shown.elapsed() > Duration::from_secs(5) {
+                    *shown = Instant::now();
+                    let mut outcome = outcome.lock().expect("no counter panics");
+                    tell(&mut outcome, &explorer, &mut told);
+                    println!(
+                        "{:6.0} s  {}: {} ({}/{})",
+                        began.elapsed().as_secs_f64(),
+                        batch.name,
+                        outcome.tally,
+                        program.config,
+                        program.start
+                    );
+                }
+            }
+            let mut outcome = outcome.lock().expect("no counter panics");
+            tell(&mut outcome, &explorer, &mut told);
+            outcome.unfinished += left;
+            outcome.violations.append(&mut explorer.violations);
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let all: Vec<_> = (0..run.threads).map(|_| scope.spawn(work)).collect();
+        all.into_iter()
+            .try_for_each(|one| one.join().map_err(|_| "a thread panicked".to_owned())?)
+    })?;
+    let mut outcome = outcome.into_inner().expect("no counter panics");
+    outcome.elapsed = began.elapsed();
+    Ok(outcome)
+}
+
+/// Adds to the whole what an explorer did since it was told last.
+fn tell(outcome: &mut Outcome, explorer: &Explorer, told: &mut Tally) {
+    outcome.tally.add(explorer.tally.since(*told));
+    *told = explorer.tally;
+}
+
+/// The planted bug with this name.
+///
+/// # Errors
+/// The names that there are.
+pub fn bug_by_name(name: &str) -> Result<Bug, String> {
+    Bug::ALL
+        .into_iter()
+        .find(|bug| format!("{bug:?}") == name)
+        .ok_or_else(|| format!("no bug {name:?}: {:?}", Bug::ALL))
+}
+
+/// The depth for clusters of a size.
+fn depth(seed: u64, cluster: u64) -> Depth {
+    let states = SampleOptions { seed, ..SampleOptions::default() };
+    if cluster <= 512 {
+        return Depth { states, ..Depth::default() };
+    }
+    // Large clusters make large states: the same cuts, fewer samples beyond eight changes.
+    let states = SampleOptions { samples: 4, tearing: Tearing::Last, ..states };
+    Depth { states, reopen_every: 64, opinion_every: 2048, ..Depth::default() }
+}
+
+fn starts(config: Config) -> impl Iterator<Item = Start> {
+    Start::OWN.into_iter().chain(Start::FOREIGN).filter(move |start| start.fits(config))
+}
+
+/// All the work, the least time first for what must be complete.
+fn batches(seed: u64) -> Vec<Batch> {
+    let mut all = Vec::new();
+    for config in Config::all() {
+        for start in starts(config) {
+            let programs = Program::all(config, start, 2);
+            let depth = depth(seed, config.cluster);
+            all.push(Batch { name: "all of 2", programs, depth });
+        }
+    }
+    for start in starts(Config::SMALL) {
+        // Ten batches a start, so that threads share them.
+        let programs = Program::all(Config::SMALL, start, 3);
+        for part in programs.chunks(100) {
+            let depth = depth(seed, Config::SMALL.cluster);
+            all.push(Batch { name: "all of 3", programs: part.to_vec(), depth });
+        }
+    }
+    let mut rng = Rng::new(seed);
+    for config in Config::all() {
+        for start in starts(config) {
+            let count = if config.cluster == 512 { RANDOM_SMALL } else { RANDOM };
+            let programs = (0..count).map(|_| Program::random(config, start, &mut rng)).collect();
+            let depth = depth(seed, config.cluster);
+            all.push(Batch { name: "samples", programs, depth });
+        }
+    }
+    all
+}

@@ -1,0 +1,90 @@
+//! What a disk may hold at a moment of a program.
+
+use holstein_testkit::{DiskModel, Pattern};
+
+use crate::Op;
+
+/// What the disk holds while it is open, and what it may hold after a power cut.
+#[derive(Clone, Debug)]
+pub struct Moment {
+    /// The sectors; of the largest size that the disk may have.
+    pub model: DiskModel,
+    /// Sizes that the disk may have while it is open: one, unless growing failed.
+    pub sizes: Vec<u64>,
+    /// Sizes that it may have after a power cut.
+    pub sizes_after_cut: Vec<u64>,
+}
+
+impl Moment {
+    /// A disk that is durable as `model`.
+    #[must_use]
+    pub fn durable(model: DiskModel) -> Self {
+        let size = model.size();
+        Self { model, sizes: vec![size], sizes_after_cut: vec![size] }
+    }
+
+    /// A request is under way, or has failed. `size` is that of the disk before it, `id` that of the
+    /// pattern it writes.
+    pub fn attempt(&mut self, op: Op, id: u64, size: u64) {
+        match op {
+            Op::Write { at, len } => self.model.attempt_write(at, &bytes(id, at, len)),
+            Op::Zero { at, len, .. } => self.model.attempt_zero(at, len),
+            Op::Discard { at, len } => self.model.discard(at, len),
+            Op::Flush => {}
+            Op::Grow { by } => {
+                self.grow(size + by);
+                add(&mut self.sizes, size + by);
+            }
+        }
+    }
+
+    /// A request was acknowledged.
+    pub fn done(&mut self, op: Op, id: u64, size: u64) {
+        match op {
+            Op::Write { at, len } => self.model.write(at, &bytes(id, at, len)),
+            Op::Zero { at, len, .. } => self.model.zero(at, len),
+            Op::Discard { at, len } => self.model.discard(at, len),
+            Op::Flush => {
+                self.model.flush();
+                self.sizes_after_cut.clone_from(&self.sizes);
+            }
+            Op::Grow { by } => {
+                self.grow(size + by);
+                self.sizes = vec![size + by];
+            }
+        }
+    }
+
+    fn grow(&mut self, size: u64) {
+        if size > self.model.size() {
+            self.model.grow(size);
+        }
+        add(&mut self.sizes_after_cut, size);
+    }
+}
+
+fn add(sizes: &mut Vec<u64>, size: u64) {
+    if !sizes.contains(&size) {
+        sizes.push(size);
+    }
+}
+
+/// What write number `id` puts at a place.
+pub(crate) fn bytes(id: u64, at: u64, len: u64) -> Vec<u8> {
+    Pattern::new(id).bytes(at, usize::try_from(len).expect("a write fits in memory"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn growing_is_owed_only_after_a_flush() {
+        let mut moment = Moment::durable(DiskModel::new(1024));
+        moment.done(Op::Grow { by: 512 }, 1, 1024);
+        assert_eq!(moment.sizes, [1536]);
+        assert_eq!(moment.sizes_after_cut, [1024, 1536]);
+        moment.done(Op::Flush, 2, 1536);
+        assert_eq!(moment.sizes_after_cut, [1536]);
+    }
+}

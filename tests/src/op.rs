@@ -1,0 +1,77 @@
+//! One request of a program.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// A request. Prints and parses as `w@300+200` and so on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Op {
+    /// Writes a pattern: `w@at+len`.
+    Write {
+        /// The first byte.
+        at: u64,
+        /// Bytes.
+        len: u64,
+    },
+    /// Writes zeros: `z@at+len` where the space may go, else `k@at+len`.
+    Zero {
+        /// The first byte.
+        at: u64,
+        /// Bytes.
+        len: u64,
+        /// Whether the space may go.
+        unmap: bool,
+    },
+    /// Discards: `d@at+len`.
+    Discard {
+        /// The first byte.
+        at: u64,
+        /// Bytes.
+        len: u64,
+    },
+    /// Flushes: `f`.
+    Flush,
+    /// Grows the disk: `g+by`.
+    Grow {
+        /// By so many bytes.
+        by: u64,
+    },
+}
+
+impl fmt::Display for Op {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Write { at, len } => write!(f, "w@{at}+{len}"),
+            Self::Zero { at, len, unmap: true } => write!(f, "z@{at}+{len}"),
+            Self::Zero { at, len, unmap: false } => write!(f, "k@{at}+{len}"),
+            Self::Discard { at, len } => write!(f, "d@{at}+{len}"),
+            Self::Flush => f.write_str("f"),
+            Self::Grow { by } => write!(f, "g+{by}"),
+        }
+    }
+}
+
+impl FromStr for Op {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let bad = || format!("{text:?} is no operation: w@0+512, z@, k@, d@, f, g+512");
+        if text == "f" {
+            return Ok(Self::Flush);
+        }
+        let number = |text: &str| text.parse::<u64>().map_err(|_| bad());
+        if let Some(by) = text.strip_prefix("g+") {
+            return Ok(Self::Grow { by: number(by)? });
+        }
+        let (kind, rest) = text.split_once('@').ok_or_else(bad)?;
+        let (at, len) = rest.split_once('+').ok_or_else(bad)?;
+        let (at, len) = (number(at)?, number(len)?);
+        Ok(match kind {
+            "w" => Self::Write { at, len },
+            "z" => Self::Zero { at, len, unmap: true },
+            "k" => Self::Zero { at, len, unmap: false },
+            "d" => Self::Discard { at, len },
+            _ => return Err(bad()),
+        })
+    }
+}

@@ -1,0 +1,136 @@
+//! Programs: requests one after the other on a certain image.
+
+use std::fmt;
+use std::str::FromStr;
+
+use holstein_testkit::Rng;
+
+use crate::{Config, Layout, Op, Start};
+
+/// Requests on an image that is opened for them and closed after them. Prints and parses as
+/// `v3:512:16/filled/w@0+512,f`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Program {
+    /// The kind of image.
+    pub config: Config,
+    /// What it holds.
+    pub start: Start,
+    /// The requests, in order.
+    pub ops: Vec<Op>,
+}
+
+impl Program {
+    /// All programs of `len` requests from the alphabet of a configuration.
+    #[must_use]
+    pub fn all(config: Config, start: Start, len: u32) -> Vec<Self> {
+        let alphabet = Layout::new(config).alphabet();
+        let letters = alphabet.len();
+        (0..letters.pow(len))
+            .map(|number| {
+                let digit = |place| alphabet[number / letters.pow(place) % letters];
+                Self { config, start, ops: (0..len).rev().map(digit).collect() }
+            })
+            .collect()
+    }
+
+    /// A random program of 3 to 8 requests anywhere around the places of the layout.
+    #[must_use]
+    pub fn random(config: Config, start: Start, rng: &mut Rng) -> Self {
+        let layout = Layout::new(config);
+        let mut size = layout.size;
+        let count = 3 + rng.below(6);
+        let ops = (0..count).map(|_| random_op(layout, &mut size, rng)).collect();
+        Self { config, start, ops }
+    }
+}
+
+/// A request within a disk of `size` bytes, which it may let grow.
+fn random_op(layout: Layout, size: &mut u64, rng: &mut Rng) -> Op {
+    let cluster = layout.cluster;
+    let first = match rng.below(8) {
+        0 => 0,
+        1 => (*size - 1) / cluster,
+        2 => rng.below(8),
+        _ => layout.at(rng.below(8)) / cluster,
+    };
+    let unit = match rng.below(4) {
+        0 => 1,
+        1 => 512,
+        _ => cluster,
+    };
+    let start = first * cluster;
+    let at = (start + rng.below(cluster) / unit * unit).min(*size - 1);
+    let most = match rng.below(4) {
+        0 => 3 * cluster,
+        1 => cluster,
+        _ => (2 * cluster).min(4096),
+    };
+    let len = ((1 + rng.below(most)).div_ceil(unit) * unit).min(*size - at);
+    match rng.below(16) {
+        0..=5 => Op::Write { at, len },
+        6 | 7 => Op::Zero { at, len, unmap: true },
+        8 => Op::Zero { at, len, unmap: false },
+        9..=11 => Op::Discard { at: at / cluster * cluster, len },
+        12..=14 => Op::Flush,
+        _ => {
+            let sectors = match rng.below(3) {
+                0 => 1 + rng.below(3),
+                1 => 2 * cluster / 512,
+                _ => layout.per_table * cluster / 512,
+            };
+            *size += sectors * 512;
+            Op::Grow { by: sectors * 512 }
+        }
+    }
+}
+
+impl fmt::Display for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/", self.config, self.start)?;
+        for (n, op) in self.ops.iter().enumerate() {
+            let comma = if n > 0 { "," } else { "" };
+            write!(f, "{comma}{op}")?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Program {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let bad = || format!("{text:?} is not of the form v3:512:16/filled/w@0+512,f");
+        let (config, rest) = text.split_once('/').ok_or_else(bad)?;
+        let (start, ops) = rest.split_once('/').ok_or_else(bad)?;
+        let ops = ops.split(',').filter(|op| !op.is_empty()).map(Op::from_str);
+        Ok(Self {
+            config: config.parse()?,
+            start: start.parse()?,
+            ops: ops.collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_print_and_parse() {
+        let mut rng = Rng::new(7);
+        for config in Config::all() {
+            for _ in 0..50 {
+                let program = Program::random(config, Start::Reuse, &mut rng);
+                assert_eq!(program.to_string().parse(), Ok(program));
+            }
+        }
+        assert!("v3:512:16/filled/x".parse::<Program>().is_err());
+    }
+
+    #[test]
+    fn all_programs_differ() {
+        let all = Program::all(Config::SMALL, Start::Empty, 2);
+        let distinct: std::collections::HashSet<_> = all.iter().collect();
+        assert_eq!((all.len(), distinct.len()), (100, 100));
+    }
+}

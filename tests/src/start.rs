@@ -1,0 +1,112 @@
+//! What images hold when a program starts.
+
+use std::fmt;
+use std::str::FromStr;
+
+use holstein::format::Version;
+
+use crate::{Config, Layout, Op};
+
+/// What an image holds when a program starts; all of it is durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Start {
+    /// Nothing.
+    Empty,
+    /// Some clusters with data.
+    Filled,
+    /// Zero clusters with and without a place, beside data.
+    Zeroed,
+    /// Free clusters with old data in the middle of the file.
+    Reuse,
+    /// One cluster before the end of what the refcount blocks count.
+    BlockEdge,
+    /// Two clusters before the end of what the refcount table can count.
+    TableEdge,
+    /// Data that a snapshot shares; made by `qemu-img`.
+    Snapshot,
+    /// Compressed clusters; made by `qemu-io`.
+    Compressed,
+}
+
+impl Start {
+    /// Those made by Holstein alone.
+    pub const OWN: [Self; 6] =
+        [Self::Empty, Self::Filled, Self::Zeroed, Self::Reuse, Self::BlockEdge, Self::TableEdge];
+    /// Those that need the reference programs.
+    pub const FOREIGN: [Self; 2] = [Self::Snapshot, Self::Compressed];
+
+    /// Whether a configuration can have it, in a size that is fit for many tries.
+    #[must_use]
+    pub fn fits(self, config: Config) -> bool {
+        match self {
+            Self::Zeroed => config.version == Version::V3,
+            Self::BlockEdge => config.counters_per_block() <= 1 << 15,
+            // All blocks that a table of one cluster names.
+            Self::TableEdge => config.counters_per_block() * (config.cluster / 8) <= 1 << 15,
+            Self::Snapshot => config.refcount_bits > 1,
+            _ => true,
+        }
+    }
+
+    /// The rounds of requests that make it; the image is closed after each.
+    #[must_use]
+    pub(crate) fn rounds(self, layout: Layout) -> Vec<Vec<Op>> {
+        let c = layout.cluster;
+        let fill = vec![
+            Op::Write { at: layout.at(0), len: 3 * c },
+            Op::Write { at: layout.at(4), len: layout.bit() },
+        ];
+        match self {
+            Self::Empty | Self::Compressed => vec![],
+            Self::Filled | Self::Snapshot => vec![fill],
+            Self::BlockEdge | Self::TableEdge => {
+                vec![vec![Op::Write { at: layout.at(1), len: c }]]
+            }
+            Self::Zeroed => vec![vec![
+                Op::Write { at: layout.at(0), len: 4 * c },
+                Op::Flush,
+                Op::Zero { at: layout.at(0), len: c, unmap: false },
+                Op::Zero { at: layout.at(1), len: c, unmap: true },
+                Op::Zero { at: layout.at(3), len: 2 * c, unmap: false },
+            ]],
+            Self::Reuse => vec![
+                vec![
+                    Op::Write { at: 0, len: 4 * c },
+                    Op::Write { at: layout.at(0), len: c },
+                    Op::Write { at: layout.at(2), len: c },
+                ],
+                vec![Op::Discard { at: 0, len: 4 * c }],
+            ],
+        }
+    }
+}
+
+const NAMES: [(Start, &str); 8] = [
+    (Start::Empty, "empty"),
+    (Start::Filled, "filled"),
+    (Start::Zeroed, "zeroed"),
+    (Start::Reuse, "reuse"),
+    (Start::BlockEdge, "block-edge"),
+    (Start::TableEdge, "table-edge"),
+    (Start::Snapshot, "snapshot"),
+    (Start::Compressed, "compressed"),
+];
+
+impl fmt::Display for Start {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = NAMES.iter().find(|(start, _)| start == self).map_or("", |(_, name)| name);
+        f.write_str(name)
+    }
+}
+
+impl FromStr for Start {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        NAMES
+            .iter()
+            .find(|(_, name)| *name == text)
+            .map(|(start, _)| *start)
+            .ok_or_else(|| format!("{text:?} is no start: {}", NAMES.map(|(_, n)| n).join(", ")))
+    }
+}
