@@ -39,7 +39,7 @@ impl Inner {
                 self.grow_table(run, index, after)?;
                 continue;
             }
-            let (block, _) = self.reserve_now(1, after)?;
+            let (block, _) = self.reserve_now(Some(run), 1, after)?;
             let counted_in = block >> self.block_bits();
             if counted_in != index && !self.has_block(counted_in)? {
                 self.unreserve(block);
@@ -62,7 +62,7 @@ impl Inner {
     /// Reserves and counts a run of any length.
     pub(crate) fn allocate(&self, want: u64) -> Result<(HostCluster, Provenance), RefcountError> {
         let hint = self.lock().hint;
-        let (first, provenance) = self.reserve_now(want, hint)?;
+        let (first, provenance) = self.reserve_now(None, want, hint)?;
         let result = self.count_run(first, want);
         let mut state = self.lock();
         state.reserved.remove(first);
@@ -76,7 +76,36 @@ impl Inner {
                 self.grow(index, HostCluster::new(first + want))?;
             }
         }
-        self.change(HostCluster::new(first), want, |_, _| 1)
+        self.count_once(None, first, want)
+    }
+
+    /// Counts clusters once each, however many blocks that takes: a full cache is written back.
+    fn count_once(
+        &self,
+        run: Option<&RunGuard<'_>>,
+        first: u64,
+        count: u64,
+    ) -> Result<(), RefcountError> {
+        let per_block = 1_u64 << self.block_bits();
+        let (mut at, end) = (first, first + count);
+        while at < end {
+            let stop = ((at / per_block + 1) * per_block).min(end);
+            match self.change(HostCluster::new(at), stop - at, |_, _| 1) {
+                Ok(()) => at = stop,
+                Err(RefcountError::Cache(_)) => self.make_room(run)?,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes back what is dirty, so that the cache has room again; `run` if the caller is in one.
+    pub(crate) fn make_room(&self, run: Option<&RunGuard<'_>>) -> Result<(), RefcountError> {
+        match run {
+            Some(run) => run.flush()?,
+            None => self.sequencer.flush()?,
+        }
+        Ok(())
     }
 
     fn unreserve(&self, first: u64) {
@@ -135,12 +164,7 @@ impl Inner {
             change_slots(hold, self.order, slot, 1, |_, _| 1);
             return Ok(());
         }
-        loop {
-            match self.change(HostCluster::new(cluster), 1, |_, _| 1) {
-                Err(RefcountError::Cache(_)) => run.flush()?,
-                result => return result,
-            }
-        }
+        self.count_once(Some(run), cluster, 1)
     }
 
     fn zeroed_cluster(&self) -> Vec<u8> {
@@ -156,7 +180,7 @@ impl Inner {
         let old = self.table_entries();
         let mut clusters = 1;
         let (start, plan) = loop {
-            let (start, _) = self.reserve_now(clusters, after.max(file_end))?;
+            let (start, _) = self.reserve_now(Some(run), clusters, after.max(file_end))?;
             let mut plan = self.plan_table(start, clusters, index, old)?;
             if plan.clusters() <= clusters {
                 // No cluster of the run is left over: the table takes them all.
@@ -173,7 +197,7 @@ impl Inner {
         // Counts of the new clusters in blocks that exist already.
         for n in first..end {
             if !plan.new_blocks.contains(&(n >> bits)) {
-                self.change(HostCluster::new(n), 1, |_, _| 1)?;
+                self.count_once(Some(run), n, 1)?;
             }
         }
         let mut table = {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use holstein_cache::RunGuard;
 use holstein_format::limits::HOST_LIMIT;
 use holstein_units::HostCluster;
 
@@ -110,9 +111,11 @@ impl Inner {
     }
 
     /// Finds and reserves `want` clusters in a row at or past `from`, reading what is missing. For
-    /// runs of any length: what was found is spoken for while the next block is read.
+    /// runs of any length: what was found is spoken for while the next block is read. A full cache is
+    /// written back: `caller` is the run that the caller is in.
     pub(crate) fn reserve_now(
         &self,
+        caller: Option<&RunGuard<'_>>,
         want: u64,
         from: u64,
     ) -> Result<(u64, Provenance), RefcountError> {
@@ -134,7 +137,11 @@ impl Inner {
                     Err(error) => break Err(error),
                 }
             };
-            if let Err(error) = self.fetch_missing(wanted) {
+            let fetched = match self.fetch_missing(wanted) {
+                Err(RefcountError::Cache(_)) => self.make_room(caller),
+                result => result,
+            };
+            if let Err(error) = fetched {
                 break Err(error);
             }
         };
