@@ -172,12 +172,12 @@ impl Explorer {
         if let Some(snapshot) = &base.snapshot {
             judge_snapshot(&state.image, snapshot)?;
         }
-        let due = |every: u64| every > 0 && self.tally.judged % every == 0;
+        let due = |every: u64| every > 0 && self.tally.judged.is_multiple_of(every);
         if due(self.depth.reopen_every) {
             self.tally.reopened += 1;
             judge_reopened(&state.image, moment)?;
         }
-        let due = |every: u64| every > 0 && self.tally.judged % every == 0;
+        let due = |every: u64| every > 0 && self.tally.judged.is_multiple_of(every);
         if let Some(opinion) = self.opinion.as_ref().filter(|_| due(self.depth.opinion_every)) {
             self.tally.opinions += 1;
             opinion.judge(&state.image)?;
