@@ -78,6 +78,12 @@ impl std::error::Error for DiskError {}
 
 impl From<io::Error> for DiskError {
     fn from(error: io::Error) -> Self {
+        Self::from(&error)
+    }
+}
+
+impl From<&io::Error> for DiskError {
+    fn from(error: &io::Error) -> Self {
         match error.raw_os_error() {
             Some(errno) => Self::from_errno(errno),
             None => Self::new(errno_of(error.kind()), error.to_string()),

@@ -18,9 +18,8 @@ mod raw;
 mod status;
 
 use std::io::{IoSlice, IoSliceMut};
-use std::sync::Arc;
 
-use holstein_storage::{FileIdentity, Storage};
+use holstein_storage::FileIdentity;
 
 pub(crate) use disk_storage::DiskStorage;
 pub(crate) use error::DiskError;
@@ -89,8 +88,9 @@ pub(crate) trait Disk: Send + Sync {
     /// Whether writes are refused.
     fn read_only(&self) -> bool;
 
-    /// For a raw disk its bytes and where it begins in them: copies may go around the disk.
-    fn raw_bytes(&self) -> Option<(&Arc<dyn Storage>, u64)> {
+    /// For the raw bytes of a file its path and where the disk begins in it: copies may be left to
+    /// the system.
+    fn raw_file(&self) -> Option<(&str, u64)> {
         None
     }
 

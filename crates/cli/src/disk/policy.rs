@@ -1,8 +1,8 @@
 //! What generic node options ask for, over any disk.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
-use holstein_storage::{FileIdentity, Storage};
+use holstein_storage::FileIdentity;
 
 use super::{Disk, DiskError, DiskInfo, Preallocation, Result, Status};
 use crate::node::{Probed, probe};
@@ -114,13 +114,9 @@ impl Disk for Policy {
         self.disk.read_only()
     }
 
-    fn raw_bytes(&self) -> Option<(&Arc<dyn Storage>, u64)> {
-        // Only reading may go around a policy.
-        if self.options.write_through || self.options.keep_start_raw {
-            None
-        } else {
-            self.disk.raw_bytes()
-        }
+    fn raw_file(&self) -> Option<(&str, u64)> {
+        // What goes around a policy would not keep it.
+        None
     }
 
     fn backing_len(&self) -> Option<u64> {
@@ -143,6 +139,8 @@ impl Disk for Policy {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
+
     use crate::disk::RawDisk;
     use holstein_storage::MemStorage;
 

@@ -193,7 +193,7 @@ impl Disk for Qcow2Disk {
 
     fn truncate(&self, len: u64, preallocation: Preallocation) -> Result<()> {
         let image = self.writable()?;
-        if len % holstein_units::SECTOR != 0 {
+        if !len.is_multiple_of(holstein_units::SECTOR) {
             return Err(DiskError::invalid("The new size must be a multiple of 512"));
         }
         image.resize(len, engine_preallocation(preallocation)).map_err(failed)

@@ -66,11 +66,6 @@ impl RawDisk {
         }
     }
 
-    /// The bytes and where the disk begins in them.
-    pub(crate) fn storage(&self) -> (&Arc<dyn Storage>, u64) {
-        (&self.storage, self.offset)
-    }
-
     fn host(&self, at: u64, len: u64) -> Result<HostOffset> {
         let end = at.checked_add(len).filter(|end| *end <= self.len());
         end.map(|_| HostOffset::new(self.offset + at))
@@ -243,8 +238,8 @@ impl Disk for RawDisk {
         !self.writable
     }
 
-    fn raw_bytes(&self) -> Option<(&Arc<dyn Storage>, u64)> {
-        Some(self.storage())
+    fn raw_file(&self) -> Option<(&str, u64)> {
+        self.identity.map(|_| (self.file.as_str(), self.offset))
     }
 
     fn starts_zeroed(&self) -> bool {

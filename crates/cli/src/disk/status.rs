@@ -61,14 +61,4 @@ impl Preallocation {
             _ => None,
         }
     }
-
-    /// The name of the mode.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Off => "off",
-            Self::Metadata => "metadata",
-            Self::Falloc => "falloc",
-            Self::Full => "full",
-        }
-    }
 }

@@ -257,8 +257,9 @@ fn convert(plan: &Plan<'_>, progress: &mut Progress) -> Result<(), Failure> {
     } else {
         refuse_same(plan, &sources, strip_file_protocol(plan.target))?;
     }
-    let copied =
-        open_target(plan, cache).and_then(|target| fill_target(plan, &sources, target, progress));
+    let direct = cache.direct || source_cache.direct;
+    let copied = open_target(plan, cache)
+        .and_then(|target| fill_target(plan, &sources, target, direct, progress));
     match (guard, copied) {
         (None, copied) => copied,
         (Some(guard), Ok(())) => {
@@ -368,6 +369,7 @@ fn fill_target(
     plan: &Plan<'_>,
     sources: &Sources,
     target: Box<dyn Disk>,
+    direct: bool,
     progress: &mut Progress,
 ) -> Result<(), Failure> {
     let args = plan.args;
@@ -391,6 +393,7 @@ fn fill_target(
         rate: plan.rate,
         salvage: args.has("salvage"),
         quiet: args.has("quiet"),
+        direct,
         offload: args.has("copy-range"),
         target_is_zero: fresh && backing.is_none(),
         backing,

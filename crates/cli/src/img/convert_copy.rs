@@ -1,7 +1,7 @@
 //! The copying of `convert`: workers that read, look for zeros and write.
 //!
-//! A walk over the state of the sources hands out pieces of at most [`BUFFER`] bytes in the order
-//! of the disk. Each worker owns one buffer; reads run beside each other, and writes do where the
+//! A walk over the state of the sources hands out pieces of at most a buffer in the order of the
+//! disk. Each worker owns one buffer; reads run beside each other, and writes do where the
 //! order does not matter. Where it does, a turn goes from piece to piece.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,15 +9,19 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Failure;
+use super::convert_offload::Offload;
 use super::convert_source::Sources;
-use super::convert_walk::{Kind, Piece, Walk};
+use super::convert_walk::{Kind, Piece, Steps, Walk};
 use super::progress::Progress;
 use crate::disk::Disk;
 use crate::out;
 use crate::zero::is_zero;
 
-/// Bytes of a worker's buffer, and the alignment of pieces.
-pub(super) const BUFFER: u64 = 2 << 20;
+/// Bytes of a worker's buffer where the page cache is used: what is read is still near when it is
+/// written. With 2 MiB a copy takes 5 to 10 % more time of the processor.
+const NEAR: u64 = 256 << 10;
+/// Bytes of a worker's buffer where every request goes to the device.
+const FAR: u64 = 2 << 20;
 
 /// How to copy.
 #[derive(Clone, Debug)]
@@ -34,6 +38,8 @@ pub(super) struct CopyOptions {
     pub(super) salvage: bool,
     /// Such reports are left out.
     pub(super) quiet: bool,
+    /// The page cache of source or target is not used.
+    pub(super) direct: bool,
     /// Let the system copy between raw files.
     pub(super) offload: bool,
     /// The target reads as zeros.
@@ -48,7 +54,7 @@ struct Shared<'a> {
     target: &'a dyn Disk,
     options: &'a CopyOptions,
     /// Runs of zeros are looked for in steps of this many bytes.
-    grain: usize,
+    grain: u64,
     walk: Mutex<Walk<'a>>,
     turn: Mutex<u64>,
     turned: Condvar,
@@ -57,6 +63,7 @@ struct Shared<'a> {
     ended: Arc<AtomicBool>,
     progress: Mutex<&'a mut Progress>,
     pace: Option<Mutex<Pace>>,
+    offload: Option<Offload>,
 }
 
 /// Copies the sources into the target.
@@ -72,12 +79,18 @@ pub(super) fn copy(
         // Without the handler the program ends at once and leaves the target.
         handlers.extend(signal_hook::flag::register(signal, Arc::clone(&ended)).ok());
     }
-    let walk = Walk::new(sources, options, progress.is_shown())?;
+    let cluster = target.info()?.cluster_size;
+    let near = NEAR.max(cluster.unwrap_or(0)).max(options.sparse);
+    let buffer = if options.direct { FAR.max(near) } else { near };
+    // Data ends where the target's own units do, so that no unit is written in parts.
+    let grain = options.sparse.max(cluster.unwrap_or(4096)).clamp(512, buffer);
+    let steps = Steps { buffer, unit: grain };
+    let walk = Walk::new(sources, options, steps, progress.is_shown())?;
     let shared = Shared {
         sources,
         target,
         options,
-        grain: grain_for(target, options.sparse),
+        grain,
         walk: Mutex::new(walk),
         turn: Mutex::new(0),
         turned: Condvar::new(),
@@ -86,6 +99,7 @@ pub(super) fn copy(
         ended,
         progress: Mutex::new(progress),
         pace: options.rate.map(|rate| Mutex::new(Pace::new(rate))),
+        offload: if options.offload { Offload::into(target) } else { None },
     };
     let parallel = std::thread::available_parallelism().map_or(1, usize::from);
     let workers = options.workers.unwrap_or(parallel.clamp(2, 8));
@@ -103,12 +117,6 @@ pub(super) fn copy(
         None if shared.ended.load(Ordering::Relaxed) => Err(Failure::message("interrupted")),
         None => Ok(()),
     }
-}
-
-/// Data ends where the target's own units do, so that no unit is written in parts.
-fn grain_for(target: &dyn Disk, sparse: u64) -> usize {
-    let unit = target.info().ok().and_then(|info| info.cluster_size).unwrap_or(4096);
-    usize::try_from(sparse.max(unit).clamp(512, BUFFER)).unwrap_or(4096)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -140,10 +148,11 @@ impl Shared<'_> {
     /// Copies one piece.
     fn piece(&self, piece: &Piece, buffer: &mut Vec<u8>) -> Result<(), Failure> {
         let copied = match piece.kind {
+            Kind::Data if self.offloaded(piece)? => Ok(()),
             Kind::Data => {
                 let len = usize::try_from(piece.len).unwrap_or_default();
                 if buffer.len() < len {
-                    buffer.resize(usize::try_from(BUFFER).unwrap_or(len).max(len), 0);
+                    buffer.resize(len, 0);
                 }
                 let data = &mut buffer[..len];
                 self.read(piece.at, data)?;
@@ -155,6 +164,18 @@ impl Shared<'_> {
         let (done, total) = lock(&self.walk).done(piece);
         lock(&self.progress).update(done, total);
         Ok(())
+    }
+
+    /// Lets the system copy the piece, where it can; the order of writes does not matter to files.
+    fn offloaded(&self, piece: &Piece) -> Result<bool, Failure> {
+        let Some(offload) = &self.offload else { return Ok(false) };
+        if let Some(pace) = &self.pace {
+            lock(pace).wait(piece.len);
+        }
+        let copied = offload.copy(self.sources, piece.at, piece.len).map_err(|errno| {
+            write_error(piece.at, &crate::disk::DiskError::from_errno(errno.raw_os_error()))
+        })?;
+        if copied { self.in_turn(piece, || Ok(())).map(|()| true) } else { Ok(false) }
     }
 
     fn read(&self, at: u64, data: &mut [u8]) -> Result<(), Failure> {
@@ -244,14 +265,14 @@ impl Shared<'_> {
 
     /// The end of the unit at `from`: a multiple of the grain on the disk, or the end of the data.
     fn unit_end(&self, at: u64, from: usize, len: usize) -> usize {
-        let grain = self.grain as u64;
+        let grain = self.grain;
         let within = (at + from as u64) % grain;
         usize::try_from(grain - within).map_or(len, |rest| (from + rest).min(len))
     }
 
     fn write_run(&self, at: u64, data: &[u8]) -> Result<(), Failure> {
         if let Some(pace) = &self.pace {
-            lock(pace).wait(data.len());
+            lock(pace).wait(data.len() as u64);
         }
         self.target.write_at(at, data, false).map_err(|error| write_error(at, &error))
     }
@@ -277,7 +298,7 @@ impl Pace {
     }
 
     /// Waits until the bytes before these fit into the rate.
-    fn wait(&mut self, bytes: usize) {
+    fn wait(&mut self, bytes: u64) {
         let now = Instant::now();
         if let Some(early) = self.free_at.checked_duration_since(now) {
             std::thread::sleep(early);

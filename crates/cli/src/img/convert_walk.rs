@@ -1,7 +1,7 @@
 //! The pieces that `convert` copies, in the order of the disk.
 
 use super::Failure;
-use super::convert_copy::{BUFFER, CopyOptions};
+use super::convert_copy::CopyOptions;
 use super::convert_source::Sources;
 
 /// Zeros shorter than this between data are read along with it: one request costs more.
@@ -31,6 +31,15 @@ pub(super) struct Piece {
     pub(super) kind: Kind,
 }
 
+/// Sizes in which the disk is cut up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Steps {
+    /// Data is copied in windows of this many bytes.
+    pub(super) buffer: u64,
+    /// Borders of pieces are multiples of this, so that no unit of the target is written in parts.
+    pub(super) unit: u64,
+}
+
 /// What the sources say about a range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -44,6 +53,7 @@ enum State {
 pub(super) struct Walk<'a> {
     sources: &'a Sources,
     options: &'a CopyOptions,
+    steps: Steps,
     /// What has been asked and not been used: its end and state.
     known: Option<(u64, State)>,
     at: u64,
@@ -60,10 +70,19 @@ impl<'a> Walk<'a> {
     pub(super) fn new(
         sources: &'a Sources,
         options: &'a CopyOptions,
+        steps: Steps,
         count: bool,
     ) -> Result<Self, Failure> {
-        let mut walk =
-            Self { sources, options, known: None, at: 0, number: 0, done: 0, total: sources.len() };
+        let mut walk = Self {
+            sources,
+            options,
+            steps,
+            known: None,
+            at: 0,
+            number: 0,
+            done: 0,
+            total: sources.len(),
+        };
         if count {
             let mut total = 0;
             while let Some(piece) = walk.next()? {
@@ -88,13 +107,15 @@ impl<'a> Walk<'a> {
         while self.at < self.sources.len() {
             let (end, state) = self.state()?;
             let at = self.at;
+            let whole = self.whole_units(end);
             match state {
                 State::Inherited => self.at = end,
-                State::Zero if self.options.target_is_zero && self.options.sparse > 0 => {
-                    self.at = end;
-                }
-                State::Zero if self.options.sparse > 0 => {
-                    let len = (end - at).min(MAX_ZEROES);
+                State::Zero if self.options.sparse > 0 && whole > at => {
+                    if self.options.target_is_zero {
+                        self.at = whole;
+                        continue;
+                    }
+                    let len = (whole - at).min(MAX_ZEROES);
                     return Ok(Some(self.piece(len, Kind::Zero)));
                 }
                 State::Zero | State::Data => {
@@ -113,10 +134,21 @@ impl<'a> Walk<'a> {
         piece
     }
 
+    /// The end of a range of zeros without a part of a unit that goes on with something else. Where
+    /// a backing file shows through, borders stay where they are.
+    fn whole_units(&self, end: u64) -> u64 {
+        if end >= self.sources.len() || self.options.backing.is_some() {
+            return end;
+        }
+        end - end % self.steps.unit
+    }
+
     /// How far the data from here on goes: to the end of its window, over short gaps.
     fn data_len(&mut self, end: u64) -> Result<u64, Failure> {
         let start = self.at;
-        let window = (start / BUFFER + 1).saturating_mul(BUFFER).min(self.sources.len());
+        let window = (start / self.steps.buffer + 1)
+            .saturating_mul(self.steps.buffer)
+            .min(self.sources.len());
         let mut end = end.min(window);
         while end < window && self.options.backing.is_none() && self.same_part(start, end) {
             self.at = end;
@@ -128,6 +160,12 @@ impl<'a> Walk<'a> {
             end = next.min(window);
         }
         self.at = start;
+        if self.options.backing.is_none() {
+            let full = end.next_multiple_of(self.steps.unit).min(window);
+            if self.same_part(start, full - 1) {
+                end = full;
+            }
+        }
         Ok(end - start)
     }
 

@@ -8,6 +8,7 @@ mod command;
 mod compare;
 mod convert;
 mod convert_copy;
+mod convert_offload;
 mod convert_source;
 mod convert_walk;
 mod create;

@@ -1,8 +1,6 @@
 //! A filter that keeps what is read from below in the image itself.
 
-use std::sync::{Arc, Mutex, PoisonError};
-
-use holstein_storage::Storage;
+use std::sync::{Mutex, PoisonError};
 
 use crate::disk::{Disk, DiskInfo, Preallocation, Result, Status};
 use crate::zero::is_zero;
@@ -107,10 +105,6 @@ impl Disk for CopyOnRead {
 
     fn read_only(&self) -> bool {
         self.disk.read_only()
-    }
-
-    fn raw_bytes(&self) -> Option<(&Arc<dyn Storage>, u64)> {
-        None
     }
 
     fn close(self: Box<Self>) -> Result<()> {

@@ -47,11 +47,6 @@ impl QcowFacts {
         self.header.crypt_method != CryptMethod::None
     }
 
-    /// Whether guest data lies in another file.
-    pub(crate) fn has_data_file(&self) -> bool {
-        self.header.incompatible.contains(IncompatibleFeatures::DATA_FILE)
-    }
-
     /// The name of the backing file as it is stored.
     pub(crate) fn backing_file(&self) -> Option<String> {
         self.header.backing_file.as_deref().map(lossy)

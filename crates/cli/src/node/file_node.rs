@@ -260,10 +260,7 @@ pub(crate) fn open_error(error: &OpenError) -> DiskError {
     let path = error.path().display();
     match error {
         OpenError::Io { source, .. } => {
-            let error = DiskError::from(std::io::Error::from(source.raw_os_error().map_or_else(
-                || std::io::Error::new(source.kind(), source.to_string()),
-                std::io::Error::from_raw_os_error,
-            )));
+            let error = DiskError::from(source);
             error.prefixed(format_args!("Could not open '{path}': "))
         }
         OpenError::FileType { .. } => {

@@ -39,14 +39,6 @@ impl Json {
         }
     }
 
-    /// The entry of an object.
-    pub(crate) fn get(&self, key: &str) -> Option<&Json> {
-        match self {
-            Self::Map(entries) => entries.iter().find(|(k, _)| k == key).map(|(_, v)| v),
-            _ => None,
-        }
-    }
-
     /// Lays the value out over lines: four blanks a level, one item a line, an empty array or
     /// object on two lines, ASCII only, no line end after the last line.
     pub(crate) fn pretty(&self) -> String {
