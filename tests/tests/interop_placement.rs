@@ -1,0 +1,143 @@
+//! Single-threaded allocation places clusters where the other side places them: both write the same
+//! commands to equal images, and every table and data cluster is at the same offset.
+
+mod interop;
+
+use holstein::format::Version;
+use holstein_testkit::Rng;
+use interop::{Bench, Maker, Op};
+
+/// Every entry of the tables that says where something is: header fields, L1, L2, refcount table.
+fn tables(image: &std::path::Path) -> Vec<(String, u64)> {
+    let bytes = std::fs::read(image).expect("the image");
+    let number = |at: u64| -> u64 {
+        bytes
+            .get(at as usize..at as usize + 8)
+            .map_or(0, |b| u64::from_be_bytes(b.try_into().expect("8 bytes")))
+    };
+    let cluster = 1_u64 << (number(16) & 0xffff_ffff);
+    let (l1_entries, l1) = (number(36) >> 32, number(40));
+    let (refcounts, refcount_clusters) = (number(48), number(56) >> 32);
+    let mut all = vec![
+        ("l1 table".to_owned(), l1),
+        ("refcount table".to_owned(), refcounts),
+        ("refcount table clusters".to_owned(), refcount_clusters),
+    ];
+    for n in 0..l1_entries {
+        let entry = number(l1 + n * 8);
+        all.push((format!("l1 entry {n}"), entry));
+        let table = entry & 0x00ff_ffff_ffff_fe00;
+        if table != 0 {
+            let entries = (0..cluster / 8).map(|m| number(table + m * 8));
+            all.extend((0..).zip(entries).map(|(m, e): (u64, u64)| (format!("l2 {n}/{m}"), e)));
+        }
+    }
+    for n in 0..refcount_clusters * cluster / 8 {
+        all.push((format!("refcount table entry {n}"), number(refcounts + n * 8)));
+    }
+    all
+}
+
+/// Writes `ops` to two equal images and compares.
+fn check(bench: &mut Bench, what: &str, ops: &[Op]) {
+    let theirs = bench.dir.file("theirs.qcow2");
+    std::fs::copy(&bench.image, &theirs).expect("copied");
+    bench.write_ours(ops);
+    let ours = bench.image.clone();
+    bench.image = theirs.clone();
+    let commands: Vec<String> = ops.iter().map(|op| op.command()).collect();
+    bench.qemu_io(&[], &commands);
+    bench.image = ours.clone();
+    let (a, b) = (tables(&ours), tables(&theirs));
+    let differ: Vec<String> = a
+        .iter()
+        .zip(&b)
+        .filter(|(a, b)| a != b)
+        .map(|((place, ours), (_, theirs))| format!("{place}: {ours:#x}, not {theirs:#x}"))
+        .collect();
+    let shown = differ.iter().take(8).map(String::as_str).collect::<Vec<_>>().join("; ");
+    assert!(a == b, "{what}: {} of {} entries differ: {shown}", differ.len(), a.len());
+    bench.judge(what);
+}
+
+fn sequential(size: u64, step: u64) -> Vec<Op> {
+    (0..size.div_ceil(step))
+        .map(|n| Op::Write {
+            at: n * step,
+            len: step.min(size - n * step),
+            byte: 1 + (n % 255) as u8,
+        })
+        .collect()
+}
+
+fn random(seed: u64, size: u64, cluster: u64, n: u64) -> Vec<Op> {
+    let mut rng = Rng::new(seed);
+    (0..n)
+        .map(|_| {
+            let at = rng.below(size / 512) * 512;
+            let len = (1 + rng.below(3 * cluster / 512)) * 512;
+            Op::Write { at, len: len.min(size - at), byte: 1 + rng.below(255) as u8 }
+        })
+        .collect()
+}
+
+fn each(name: &str, f: impl Fn(&mut Bench, u32, u32)) {
+    let Some(mut bench) = Bench::new(name) else { return };
+    for (bits, width) in [(9, 16), (9, 64), (9, 1), (12, 16), (16, 16), (21, 16)] {
+        f(&mut bench, bits, width);
+    }
+}
+
+#[test]
+fn sequential_writes() {
+    each("sequential", |bench, bits, width| {
+        for step in [1_u64 << bits, 1 << bits >> 1, 3 << bits, (1 << bits) + 512] {
+            if step * 400 < bench_size(bits) {
+                continue;
+            }
+            bench.start(Maker::Qemu, Version::V3, bits, width);
+            let ops = sequential(bench.size(), step);
+            check(bench, &format!("{bits} bits, width {width}, steps of {step}"), &ops);
+        }
+    });
+}
+
+/// The size that [`Bench::start`] gives.
+fn bench_size(bits: u32) -> u64 {
+    (5_u64 << bits).max(1 << 20) + 3 * 512
+}
+
+#[test]
+fn one_write_of_the_whole_disk() {
+    each("whole", |bench, bits, width| {
+        bench.start(Maker::Qemu, Version::V3, bits, width);
+        let len = bench.size();
+        check(bench, &format!("{bits} bits, width {width}"), &[Op::Write { at: 0, len, byte: 7 }]);
+    });
+}
+
+#[test]
+fn random_writes() {
+    each("random", |bench, bits, width| {
+        for seed in 0..3 {
+            bench.start(Maker::Qemu, Version::V3, bits, width);
+            let ops = random(seed, bench.size(), 1 << bits, 120);
+            check(bench, &format!("{bits} bits, width {width}, seed {seed}"), &ops);
+        }
+    });
+}
+
+/// Disks that take many refcount blocks. Where a larger refcount table goes is up to each side: it is
+/// first needed at 2 MiB of 512-byte clusters with 64-bit counters, and at 16 TiB with the defaults.
+#[test]
+fn growth_of_refcount_blocks() {
+    let Some(mut bench) = Bench::new("growth") else { return };
+    for (bits, width, size) in [(9, 64, 1800 << 10), (9, 16, 7 << 20), (12, 64, 24 << 20)] {
+        bench.start(Maker::Qemu, Version::V3, bits, width);
+        bench.disk = vec![0; size];
+        let options = format!("cluster_size={},refcount_bits={width}", 1 << bits);
+        bench.oracle.create(&bench.image, &options, size as u64).expect("created");
+        let ops = sequential(size as u64, 64 << 10);
+        check(&mut bench, &format!("{bits} bits, width {width}"), &ops);
+    }
+}
