@@ -96,6 +96,16 @@ impl Bench<'_> {
     }
 }
 
+/// A buffer that begins on a page, so that where a stack happens to lie makes no side faster.
+#[repr(align(4096))]
+struct Page([u8; REQUEST]);
+
+impl Page {
+    const fn new() -> Self {
+        Self([0; REQUEST])
+    }
+}
+
 /// Bytes to write, without a pattern.
 fn payload(seed: u64, len: usize) -> Vec<u8> {
     let mut bytes = vec![0; len];

@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::Result;
 use holstein::OpenOptions;
 
-use super::{Bench, REQUEST, payload};
+use super::{Bench, Page, REQUEST, payload};
 use crate::measure::{as_f64, interleaved};
 use crate::offsets;
 use crate::table::{Line, Other, Unit};
@@ -33,9 +33,9 @@ pub(super) fn reads(bench: &Bench<'_>, name: &'static str) -> Result<Line> {
         bench.options.rounds(9, 3),
         Box::new(|| {
             let image = OpenOptions::new().open_read_only(&path)?;
-            let mut buffer = [0; REQUEST];
+            let mut page = Page::new();
             let start = Instant::now();
-            places.iter().try_for_each(|&at| image.read_at(at, &mut buffer))?;
+            places.iter().try_for_each(|&at| image.read_at(at, &mut page.0))?;
             Ok(start.elapsed().as_secs_f64())
         }),
         Box::new(|| Ok(qemu.bench(&path, false, count, step)?.run)),
