@@ -125,7 +125,7 @@ macro_rules! transcripts {
     )*};
 }
 
-transcripts!(check, compare, convert, create, info, map, resize);
+transcripts!(check, compare, convert, create, dd, info, map, measure, resize, snapshot);
 
 #[test]
 fn results_are_held_back_while_errors_go_out_at_once() -> TestResult {

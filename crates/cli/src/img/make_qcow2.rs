@@ -41,6 +41,21 @@ impl QcowPlan {
         size: u64,
         objects: &Objects,
     ) -> Result<Self, DiskError> {
+        let plan = Self::judge_for_measure(list, size, objects)?;
+        plan.refuse_later_features()?;
+        Ok(plan)
+    }
+
+    /// As [`QcowPlan::judge`], where the image is only measured: it may have features that this
+    /// version cannot write.
+    ///
+    /// # Errors
+    /// The first option that does not fit the others.
+    pub(super) fn judge_for_measure(
+        list: &CreateList,
+        size: u64,
+        objects: &Objects,
+    ) -> Result<Self, DiskError> {
         let invalid = |text: &str| Err(DiskError::invalid(text));
         refuse_encryption(list, objects)?;
         let version_2 = match list.given("compat") {
@@ -110,8 +125,29 @@ impl QcowPlan {
             backing,
         };
         plan.check_size()?;
-        plan.refuse_later_features()?;
         Ok(plan)
+    }
+
+    /// Bytes of a cluster.
+    pub(super) fn cluster_size(&self) -> u64 {
+        self.cluster_size
+    }
+
+    /// Bytes of an L2 entry.
+    pub(super) fn l2_entry_size(&self) -> u64 {
+        if self.extended_l2 { 16 } else { 8 }
+    }
+
+    /// Bits of a refcount.
+    pub(super) fn refcount_bits(&self) -> u32 {
+        self.refcount_bits
+    }
+
+    /// Whether every cluster of the disk will have space: preallocated, or counted as such because
+    /// the backing file hides what is held.
+    pub(super) fn allocates_all(&self) -> bool {
+        matches!(self.preallocation, Preallocation::Falloc | Preallocation::Full)
+            || self.backing.is_some()
     }
 
     /// Refuses what the engine of this version cannot write, before a file is touched.
@@ -128,7 +164,7 @@ impl QcowPlan {
 
     /// Refuses a disk whose L1 table would be too large.
     fn check_size(&self) -> Result<(), DiskError> {
-        let entry = if self.extended_l2 { 16 } else { 8 };
+        let entry = self.l2_entry_size();
         let mapped = u128::from(self.cluster_size) * u128::from(self.cluster_size / entry);
         let l1_entries = u128::from(self.size).div_ceil(mapped);
         if l1_entries * 8 > u128::from(MAX_L1_BYTES) {

@@ -13,6 +13,7 @@ mod convert_source;
 mod convert_walk;
 mod create;
 mod create_list;
+mod dd;
 mod help;
 mod images;
 mod info;
@@ -20,8 +21,10 @@ mod info_text;
 mod make;
 mod make_qcow2;
 mod map;
+mod measure;
 mod progress;
 mod resize;
+mod snapshot;
 mod snapshots;
 mod target_file;
 
@@ -37,14 +40,16 @@ const COMMANDS: &[&Command] = &[
     &compare::COMMAND,
     &convert::COMMAND,
     &create::COMMAND,
+    &dd::COMMAND,
     &info::COMMAND,
     &map::COMMAND,
+    &measure::COMMAND,
     &resize::COMMAND,
+    &snapshot::COMMAND,
 ];
 
 /// Commands of the reference that this version does not have.
-const LATER: &[&str] =
-    &["amend", "bench", "bitmap", "commit", "dd", "measure", "rebase", "snapshot"];
+const LATER: &[&str] = &["amend", "bench", "bitmap", "commit", "rebase"];
 
 const TOP_OPTIONS: &[Opt] = &[
     Opt::flag("help", Some('h'), &["help"]),
