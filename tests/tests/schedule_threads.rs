@@ -20,6 +20,8 @@ const THREADS: u64 = 4;
 struct Yielding {
     inner: MemStorage,
     calls: AtomicU64,
+    /// Reads wait long before they look, so that what they were told may be old by then.
+    slow_reads: bool,
 }
 
 impl Yielding {
@@ -42,6 +44,9 @@ impl Yielding {
 
 impl Storage for Yielding {
     fn read_vectored_at(&self, at: HostOffset, into: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        if self.slow_reads && self.calls.load(Ordering::Relaxed) % 4 == 0 {
+            std::thread::sleep(std::time::Duration::from_micros(300));
+        }
         self.around(|s| s.read_vectored_at(at, into))
     }
     fn write_vectored_at(&self, at: HostOffset, from: &[IoSlice<'_>]) -> io::Result<()> {
@@ -81,6 +86,8 @@ struct Setup {
     l2: (u64, u64),
     /// Freed clusters are punched out of the file.
     punch: bool,
+    /// Whole clusters are given up and written again all the time, and reads are slow.
+    churn: bool,
     steps: u64,
     seed: u64,
 }
@@ -141,10 +148,17 @@ impl Owned<'_> {
     }
 
     fn step(&mut self) {
-        let (start, len) = self.run();
+        let (mut start, mut len) = self.run();
+        let per = self.setup.cluster / SECTOR;
+        let mut what = self.rng.below(16);
+        if self.setup.churn && start >= self.setup.size / SECTOR / 2 {
+            // One whole cluster, written or given up in turn.
+            (start, len) = (start / per * per, per);
+            what = if self.sectors[start as usize] == 0 { 0 } else { 8 + self.rng.below(4) };
+        }
         let all = start as usize..(start + len) as usize;
         let (at, bytes) = (start * SECTOR, len * SECTOR);
-        match self.rng.below(16) {
+        match what {
             0..8 => {
                 self.next += THREADS;
                 let data = Pattern::new(self.next).bytes(at, bytes as usize);
@@ -164,7 +178,6 @@ impl Owned<'_> {
             }
             10 | 11 => {
                 self.image.discard(at, bytes).expect("discarded");
-                let per = self.setup.cluster / SECTOR;
                 let (first, end) = (start.next_multiple_of(per), (start + len) / per * per);
                 if first < end {
                     self.sectors[first as usize..end as usize].fill(0);
@@ -217,7 +230,7 @@ fn watch(image: &Image, setup: &Setup, seed: u64, stop: &AtomicBool) -> u64 {
 }
 
 fn run(setup: &Setup) {
-    let storage = Arc::new(Yielding::default());
+    let storage = Arc::new(Yielding { slow_reads: setup.churn, ..Yielding::default() });
     CreateOptions::new(setup.size)
         .version(setup.version)
         .cluster_size(setup.cluster)
@@ -284,6 +297,7 @@ fn base(seed: u64) -> Setup {
         size: 1 << 20,
         l2: (0, 0),
         punch: false,
+        churn: false,
         steps: 1500,
         seed,
     }
@@ -294,6 +308,13 @@ fn shared_clusters_with_the_default_caches() {
     for seed in 0..2 {
         run(&base(seed));
         run(&Setup { version: Version::V2, ..base(10 + seed) });
+    }
+}
+
+#[test]
+fn discarded_clusters_are_reused_under_slow_readers() {
+    for (seed, punch) in [(50, false), (51, true)] {
+        run(&Setup { churn: true, punch, size: 48 * 4096, ..base(seed) });
     }
 }
 

@@ -78,6 +78,11 @@ impl Disk {
         let cluster = self.geometry.cluster_size();
         let start = GuestOffset::new(part.start.get() / cluster * cluster);
         let whole = GuestRange { start, len: cluster };
+        // Somebody may write to the rest between the look and the change.
+        let change = match change {
+            Change::Zero { unmap } => Change::ZeroEmpty { unmap },
+            other => other,
+        };
         if self.rest_reads_as_zero(whole, part)? && self.change_clusters(whole, change)? {
             return Ok(());
         }
@@ -101,7 +106,8 @@ impl Disk {
         })
     }
 
-    /// Changes whole clusters; false, with nothing changed, where the image cannot express it.
+    /// Changes whole clusters; false, with nothing changed, where the image cannot express it or the
+    /// change was for clusters without data.
     pub(crate) fn change_clusters(
         &self,
         mut range: GuestRange,
@@ -115,7 +121,7 @@ impl Disk {
                     range = range.split_at(len).1;
                     self.relieve()?;
                 }
-                Changed::Unsupported => return Ok(false),
+                Changed::Unsupported | Changed::NotEmpty => return Ok(false),
                 Changed::Wanted(fetch) => {
                     drop(pin);
                     self.mapping.fetch(fetch)?;

@@ -16,6 +16,13 @@ pub enum Change {
         /// Whether the host clusters are given up.
         unmap: bool,
     },
+    /// As [`Self::Zero`], but only while none of the clusters has data: for a request that zeros a
+    /// part of a cluster and found the rest of it to be zeros, which another writer may have changed
+    /// since.
+    ZeroEmpty {
+        /// Whether the host clusters are given up.
+        unmap: bool,
+    },
     /// The guest does not need them any more: they read as zeros, and the space goes.
     Discard {
         /// Keep the place and the reference (`discard-no-unref`).
@@ -34,6 +41,8 @@ pub enum Changed {
     /// This image cannot express it (version 2 with a backing file): write zeros instead, or leave
     /// a discard undone.
     Unsupported,
+    /// There is data by now, and nothing was changed.
+    NotEmpty,
     /// Drop the pin, fetch this with [`Mapping::fetch`], and ask again.
     Wanted(Fetch),
     /// Drop the pin, wait, and ask again.
@@ -108,6 +117,10 @@ impl Inner {
             let at: GuestOffset = geometry.guest_offset(GuestCluster::new(first + n));
             let state = ClusterState::decode(raw, &self.rules)
                 .map_err(|source| MapError::L2Entry { at, source })?;
+            let has_data = matches!(state, ClusterState::Data { .. } | ClusterState::Compressed(_));
+            if has_data && matches!(change, Change::ZeroEmpty { .. }) {
+                return Ok(Changed::NotEmpty);
+            }
             match self.new_entry(raw, state, change) {
                 Some(new) => {
                     let keeps = new & ClusterState::OFFSET_MASK != 0;
@@ -147,11 +160,12 @@ impl Inner {
         match (change, state) {
             (_, ClusterState::Zero { at: None, .. }) => None,
             (Change::Discard { .. }, ClusterState::Unallocated) if !self.has_backing => None,
-            (Change::Zero { unmap: false } | Change::Discard { keep: true }, _)
-                if allocated && !compressed =>
-            {
-                Some(raw | ZERO)
-            }
+            (
+                Change::Zero { unmap: false }
+                | Change::ZeroEmpty { unmap: false }
+                | Change::Discard { keep: true },
+                _,
+            ) if allocated && !compressed => Some(raw | ZERO),
             _ => Some(ZERO),
         }
     }
