@@ -88,6 +88,6 @@ impl GuardError {
     /// Whether it says that the image itself is wrong, rather than the device under it.
     #[must_use]
     pub fn is_corruption(&self) -> bool {
-        matches!(self, Self::Overlap { .. })
+        matches!(self, Self::Overlap { .. } | Self::ShortTable { .. })
     }
 }

@@ -210,7 +210,10 @@ fn engine_kind(error: &EngineError) -> ErrorKind {
         EngineError::Map(MapError::Refcount(RefcountError::Full { .. })) => ErrorKind::Full,
         EngineError::Map(MapError::L1TooLarge { .. }) => ErrorKind::InvalidInput,
         EngineError::Guard(GuardError::ShortTable { .. })
-        | EngineError::Map(MapError::Guard(GuardError::ShortTable { .. })) => ErrorKind::Corrupt,
+        | EngineError::Map(
+            MapError::Guard(GuardError::ShortTable { .. })
+            | MapError::Refcount(RefcountError::Guard(GuardError::ShortTable { .. })),
+        ) => ErrorKind::Corrupt,
         error if error.is_corruption() => ErrorKind::Corrupt,
         error => error.io().map_or(ErrorKind::Io, io_kind),
     }

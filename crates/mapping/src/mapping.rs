@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use holstein_cache::{
     Capture, FetchStart, RankedTables, ResolvedSizes, Sequencer, TableCache, TableWrite,
 };
-use holstein_format::EntryRules;
+use holstein_format::{EntryRules, L1Entry};
 use holstein_guard::{ImageFile, Region};
 use holstein_refcount::{ClusterAllocator, Wanted};
 use holstein_units::{Geometry, GuestOffset, HostOffset};
@@ -126,8 +126,12 @@ impl Mapping {
         regions.insert(Region::ActiveL1, inner.geometry.host_cluster(layout.at), clusters);
         let mut index = inner.l1.next_used(0);
         while index < layout.entries {
-            let at = inner.l1.get(index) & holstein_format::L1Entry::OFFSET_MASK;
-            regions.insert(Region::ActiveL2, inner.geometry.host_cluster(HostOffset::new(at)), 1);
+            // An entry that names no table protects nothing, the header least of all.
+            if let Ok(L1Entry::Table { at, .. }) =
+                L1Entry::decode(inner.l1.get(index), inner.geometry)
+            {
+                regions.insert(Region::ActiveL2, inner.geometry.host_cluster(at), 1);
+            }
             index = inner.l1.next_used(index + 1);
         }
     }

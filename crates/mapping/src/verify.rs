@@ -5,8 +5,9 @@
 //! (hazards H16, H18).
 
 use holstein_format::{ClusterState, Sharing};
+use holstein_guard::{Intent, Region};
 use holstein_refcount::Counted;
-use holstein_units::{GuestOffset, HostCluster, HostOffset};
+use holstein_units::{GuestOffset, HostCluster, HostOffset, HostRange};
 
 use crate::mapping::Inner;
 use crate::resolve::note;
@@ -31,6 +32,9 @@ impl Inner {
         };
         let table = self.geometry.host_cluster(slice);
         let mut trusted = self.is_sole(table, false)?;
+        // A table that lies on other metadata is found before anything is stored in it.
+        let range = HostRange { start: slice, len: self.slices.bytes() };
+        let _cleared = self.file.clear(Intent::Metadata(Region::ActiveL2), range)?;
         for at in exclusive {
             trusted = trusted && self.is_sole(self.geometry.host_cluster(at), true)?;
             if !trusted {
