@@ -147,8 +147,8 @@ impl Shared<'_> {
 
     /// Copies one piece.
     fn piece(&self, piece: &Piece, buffer: &mut Vec<u8>) -> Result<(), Failure> {
-        let copied = match piece.kind {
-            Kind::Data if self.offloaded(piece)? => Ok(()),
+        match piece.kind {
+            Kind::Data if self.offloaded(piece)? => self.in_turn(piece, || Ok(())),
             Kind::Data => {
                 let len = usize::try_from(piece.len).unwrap_or_default();
                 if buffer.len() < len {
@@ -159,11 +159,15 @@ impl Shared<'_> {
                 self.in_turn(piece, || self.write(piece.at, data))
             }
             Kind::Zero => self.in_turn(piece, || self.write_zeroes(piece.at, piece.len)),
-        };
-        copied?;
+        }
+    }
+
+    /// Counts a piece that was written, in turn with the others.
+    fn count(&self, piece: &Piece) {
         let (done, total) = lock(&self.walk).done(piece);
-        lock(&self.progress).update(done, total);
-        Ok(())
+        if piece.shown {
+            lock(&self.progress).update(done, total);
+        }
     }
 
     /// Lets the system copy the piece, where it can; the order of writes does not matter to files.
@@ -172,10 +176,9 @@ impl Shared<'_> {
         if let Some(pace) = &self.pace {
             lock(pace).wait(piece.len);
         }
-        let copied = offload.copy(self.sources, piece.at, piece.len).map_err(|errno| {
+        offload.copy(self.sources, piece.at, piece.len).map_err(|errno| {
             write_error(piece.at, &crate::disk::DiskError::from_errno(errno.raw_os_error()))
-        })?;
-        if copied { self.in_turn(piece, || Ok(())).map(|()| true) } else { Ok(false) }
+        })
     }
 
     fn read(&self, at: u64, data: &mut [u8]) -> Result<(), Failure> {
@@ -216,7 +219,9 @@ impl Shared<'_> {
         write: impl FnOnce() -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         if !self.options.in_order {
-            return write();
+            write()?;
+            self.count(piece);
+            return Ok(());
         }
         let mut turn = lock(&self.turn);
         while *turn != piece.number {
@@ -231,6 +236,9 @@ impl Shared<'_> {
         }
         drop(turn);
         let written = write();
+        if written.is_ok() {
+            self.count(piece);
+        }
         *lock(&self.turn) += 1;
         self.turned.notify_all();
         written

@@ -6,6 +6,8 @@ use super::convert_source::Sources;
 
 /// Zeros shorter than this between data are read along with it: one request costs more.
 const SMALL_GAP: u64 = 64 << 10;
+/// Progress is shown after this much data at the latest.
+const SHOWN_EVERY: u64 = 2 << 20;
 /// The longest piece of zeros.
 const MAX_ZEROES: u64 = 1 << 30;
 
@@ -29,6 +31,8 @@ pub(super) struct Piece {
     pub(super) len: u64,
     /// What is done with it.
     pub(super) kind: Kind,
+    /// Progress is shown when it is done: at the end of each extent, and every 2 MiB in between.
+    pub(super) shown: bool,
 }
 
 /// Sizes in which the disk is cut up.
@@ -58,6 +62,8 @@ pub(super) struct Walk<'a> {
     known: Option<(u64, State)>,
     at: u64,
     number: u64,
+    /// Bytes since the last piece at which progress is shown.
+    unshown: u64,
     done: u64,
     total: u64,
 }
@@ -80,6 +86,7 @@ impl<'a> Walk<'a> {
             known: None,
             at: 0,
             number: 0,
+            unshown: 0,
             done: 0,
             total: sources.len(),
         };
@@ -88,7 +95,7 @@ impl<'a> Walk<'a> {
             while let Some(piece) = walk.next()? {
                 total += piece.len;
             }
-            walk = Self { known: None, at: 0, number: 0, total, ..walk };
+            walk = Self { known: None, at: 0, number: 0, unshown: 0, total, ..walk };
         }
         Ok(walk)
     }
@@ -128,9 +135,15 @@ impl<'a> Walk<'a> {
     }
 
     fn piece(&mut self, len: u64, kind: Kind) -> Piece {
-        let piece = Piece { number: self.number, at: self.at, len, kind };
+        let end = self.at + len;
+        self.unshown += len;
+        let shown = self.unshown >= SHOWN_EVERY || self.known.is_none_or(|(known, _)| known <= end);
+        if shown {
+            self.unshown = 0;
+        }
+        let piece = Piece { number: self.number, at: self.at, len, kind, shown };
         self.number += 1;
-        self.at += len;
+        self.at = end;
         piece
     }
 
