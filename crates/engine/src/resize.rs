@@ -66,7 +66,8 @@ impl Disk {
         let run = self.sequencer.lock();
         run.flush()?;
         let at = HostOffset::new(field_offset::SIZE);
-        run.file().write(Intent::Metadata(Region::MainHeader), at, &size.to_be_bytes())?;
+        let intent = Intent::Metadata(Region::MainHeader);
+        run.file().replace(intent, at, &old.to_be_bytes(), &size.to_be_bytes())?;
         run.file().barrier()?;
         self.size.store(size, Ordering::Release);
         Ok(())

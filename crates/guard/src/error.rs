@@ -63,10 +63,13 @@ pub enum GuardError {
         /// Why.
         source: Arc<io::Error>,
     },
-    /// An earlier barrier failed; the image takes no writes any more.
-    #[error("the image takes no more writes because an earlier flush failed: {source}")]
+    /// An earlier barrier failed, or a write of the header that could not be taken back; the image
+    /// takes no writes any more.
+    #[error(
+        "the image takes no more writes because an earlier flush or header write failed: {source}"
+    )]
     Poisoned {
-        /// Why the earlier flush failed.
+        /// Why that failed.
         source: Arc<io::Error>,
     },
 }

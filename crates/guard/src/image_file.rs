@@ -158,6 +158,30 @@ impl ImageFile {
         self.clear(intent, range)?.write(from)
     }
 
+    /// Replaces a field that decides where tables are: `old` by `new`, of equal length.
+    ///
+    /// A write that fails may have reached the file all the same, and later changes would go to
+    /// tables that the file no longer names. So `old` is put back; where that fails too, the file takes
+    /// no more writes.
+    ///
+    /// # Errors
+    /// As for [`Self::write`]: the field is then `old`, or the file is poisoned.
+    pub fn replace(
+        &self,
+        intent: Intent,
+        at: HostOffset,
+        old: &[u8],
+        new: &[u8],
+    ) -> Result<(), GuardError> {
+        let Err(error) = self.write(intent, at, new) else { return Ok(()) };
+        if let GuardError::Write { source, .. } = &error
+            && self.write(intent, at, old).is_err()
+        {
+            self.poison.get_or_init(|| Arc::clone(source));
+        }
+        Err(error)
+    }
+
     /// Notes that something was written since the last barrier.
     #[inline]
     fn touch(&self) {

@@ -3,7 +3,7 @@
 //! Every write to an image passes here and says what it is for. A write is checked against the
 //! known metadata of the image ([`RegionSet`]) before it is issued: payload never lands on a table,
 //! and a table never on another one. Barriers are counted here, and a barrier that failed once
-//! closes the door for good ([`Poison`]).
+//! closes the door for good ([`GuardError::Poisoned`]).
 //!
 //! ```text
 //!   clear(intent, range) --> ClearedWrite --> write / write_zeroes

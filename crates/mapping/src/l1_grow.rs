@@ -51,12 +51,12 @@ impl Mapping {
             write_table()?;
         }
         if misplaced {
-            write_header(&run, L1Layout { at, entries })?;
+            write_header(&run, old, L1Layout { at, entries })?;
             run.file().barrier()?;
             write_table()?;
         }
         run.flush()?;
-        write_header(&run, L1Layout { at, entries })?;
+        write_header(&run, old, L1Layout { at, entries })?;
         run.file().barrier()?;
 
         let regions = inner.file.regions();
@@ -72,12 +72,15 @@ impl Mapping {
     }
 }
 
-/// Switches the header to the table at `layout`.
-fn write_header(run: &RunGuard<'_>, layout: L1Layout) -> Result<(), MapError> {
-    let entries = u32::try_from(layout.entries).expect("at most 2^22 entries");
-    let mut fields = entries.to_be_bytes().to_vec();
-    fields.extend_from_slice(&layout.at.get().to_be_bytes());
+/// Switches the header from one table to another.
+fn write_header(run: &RunGuard<'_>, old: L1Layout, new: L1Layout) -> Result<(), MapError> {
+    let fields = |layout: L1Layout| {
+        let entries = u32::try_from(layout.entries).expect("at most 2^22 entries");
+        let mut fields = entries.to_be_bytes().to_vec();
+        fields.extend_from_slice(&layout.at.get().to_be_bytes());
+        fields
+    };
     let at = HostOffset::new(field_offset::L1);
-    run.file().write(Intent::Metadata(Region::MainHeader), at, &fields)?;
-    Ok(())
+    let intent = Intent::Metadata(Region::MainHeader);
+    Ok(run.file().replace(intent, at, &fields(old), &fields(new))?)
 }

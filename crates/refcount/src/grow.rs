@@ -230,22 +230,28 @@ impl Inner {
         run.flush()?;
         let table_clusters =
             u32::try_from(plan.table_clusters).expect("a table of 8 MiB has at most 2^14 clusters");
-        let mut fields = table_at.get().to_be_bytes().to_vec();
-        fields.extend_from_slice(&table_clusters.to_be_bytes());
-        let header = HostOffset::new(field_offset::REFCOUNT_TABLE);
-        self.file.write(Intent::Metadata(Region::MainHeader), header, &fields)?;
+        let fields = |table: HostOffset, clusters: u32| {
+            let mut fields = table.get().to_be_bytes().to_vec();
+            fields.extend_from_slice(&clusters.to_be_bytes());
+            fields
+        };
+        let old_layout = self.lock().layout;
+        self.file.replace(
+            Intent::Metadata(Region::MainHeader),
+            HostOffset::new(field_offset::REFCOUNT_TABLE),
+            &fields(old_layout.table, old_layout.table_clusters),
+            &fields(table_at, table_clusters),
+        )?;
         self.file.barrier()?;
 
-        let old_layout = {
+        {
             let mut state = self.lock();
-            let old_layout = state.layout;
             state.layout.table = table_at;
             state.layout.table_clusters = table_clusters;
             state.table = Some(table);
             state.dirty_entries.clear();
             state.reserved.remove(start);
-            old_layout
-        };
+        }
         for (at, content) in contents {
             let _ = self.cache.install_bytes(at, &content);
         }
