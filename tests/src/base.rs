@@ -5,7 +5,7 @@ use std::sync::Arc;
 use holstein::format::{RefcountOrder, RefcountTableEntry};
 use holstein::{Image, OpenOptions};
 use holstein_storage::{MemStorage, Storage};
-use holstein_testkit::{DiskModel, Oracle, Pattern, TempDir};
+use holstein_testkit::{DiskImage, DiskModel, Oracle, Pattern, RecordingStorage, TempDir};
 use holstein_units::HostOffset;
 
 use crate::contents::{Stretch, for_each_stretch};
@@ -21,6 +21,8 @@ const FIRST_ID: u64 = 1000;
 pub struct Base {
     /// The file.
     pub storage: MemStorage,
+    /// The same, cheap to copy.
+    pub image: DiskImage,
     /// The disk, durable.
     pub moment: Moment,
     /// What the disk of its snapshot holds, if it has one.
@@ -74,7 +76,9 @@ impl Base {
         expect_contents(&image, &moment, false)?;
         let model = read_model(&image)?;
         let snapshot = (start == Start::Snapshot).then(|| model.clone());
-        Ok(Some(Self { storage: file, moment: Moment::durable(model), snapshot }))
+        let recording = RecordingStorage::new(file.clone()).map_err(|e| format!("copy: {e}"))?;
+        let copy = recording.log().initial().clone();
+        Ok(Some(Self { storage: file, image: copy, moment: Moment::durable(model), snapshot }))
     }
 }
 

@@ -21,10 +21,17 @@ const REOPENED: u64 = 999_999;
 /// # Errors
 /// What is wrong, as text.
 pub fn judge(image: &DiskImage, moment: &Moment) -> Result<(), String> {
-    let storage = Arc::new(SnapshotStorage::new(image.clone()));
-    expect_no_corruption(&*storage)?;
-    let image = open(storage)?;
-    expect_contents(&image, moment, true)
+    judge_file(Arc::new(SnapshotStorage::new(image.clone())), moment).map_err(|(_, what)| what)
+}
+
+/// The same for any file.
+///
+/// # Errors
+/// Whether the image itself is wrong, rather than what its disk holds; and what is wrong, as text.
+pub fn judge_file(storage: Arc<dyn Storage>, moment: &Moment) -> Result<(), (bool, String)> {
+    expect_no_corruption(&*storage).map_err(|what| (true, what))?;
+    let image = open(storage).map_err(|what| (true, what))?;
+    expect_contents(&image, moment, true).map_err(|what| (false, what))
 }
 
 /// Judges that an image which a power cut left can be used: opened, written once and closed, it has
@@ -33,19 +40,24 @@ pub fn judge(image: &DiskImage, moment: &Moment) -> Result<(), String> {
 /// # Errors
 /// What is wrong, as text.
 pub fn judge_reopened(image: &DiskImage, moment: &Moment) -> Result<(), String> {
-    let leaks = leaks_past_end(image.clone())?;
-    let storage = Arc::new(SnapshotStorage::new(image.clone()));
-    let on = || Arc::<SnapshotStorage>::clone(&storage) as Arc<dyn Storage>;
+    judge_file_reopened(Arc::new(SnapshotStorage::new(image.clone())), moment)
+}
+
+/// The same for any file, which is changed.
+///
+/// # Errors
+/// What is wrong, as text.
+pub fn judge_file_reopened(storage: Arc<dyn Storage>, moment: &Moment) -> Result<(), String> {
+    let leaks = leaks_past_end(&*storage)?;
     let image = OpenOptions::new()
-        .open_storage(on())
+        .open_storage(Arc::clone(&storage))
         .map_err(|e| format!("open for writing after the cut: {e}"))?;
     let touched = moment.model.touched().next();
     let at = touched.unwrap_or(0) * SECTOR;
     let bytes = Pattern::new(REOPENED).bytes(at, 512);
     image.write_at(at, &bytes).map_err(|e| format!("write {at:#x} after the cut: {e}"))?;
     image.close().map_err(|e| format!("close after the cut: {e}"))?;
-    expect_no_corruption(&*storage).map_err(|e| format!("after a write: {e}"))?;
-    let after = leaks_past_end(storage.image())?;
+    let after = leaks_past_end(&*storage).map_err(|e| format!("after a write: {e}"))?;
     if after > leaks {
         return Err(format!("{leaks} leaks after the cut, {after} after a write and a close"));
     }
@@ -61,9 +73,14 @@ pub fn judge_reopened(image: &DiskImage, moment: &Moment) -> Result<(), String> 
 
 /// The leaks, with those past the end of the file, which the check leaves out: what the cut took of
 /// the file's growth it may have left of the counts.
-fn leaks_past_end(mut image: DiskImage) -> Result<u64, String> {
-    image.set_len(image.len() + (8 << 20));
-    expect_no_corruption(&SnapshotStorage::new(image))
+fn leaks_past_end(storage: &dyn Storage) -> Result<u64, String> {
+    let len = storage.len().map_err(|e| format!("the length: {e}"))?;
+    let longer = |len| storage.set_len(len).map_err(|e| format!("set the length: {e}"));
+    let bits = number(storage, 20, 4)?;
+    longer(len + (64 << bits.min(21)))?;
+    let leaks = expect_no_corruption(storage);
+    longer(len)?;
+    leaks
 }
 
 /// Judges that the snapshot of an image still reads as `model` (C7).

@@ -15,6 +15,9 @@ mod base;
 mod config;
 mod contents;
 mod explorer;
+mod fault_explorer;
+mod fault_plan;
+mod faulty_run;
 mod judge;
 mod layout;
 pub mod long_run;
@@ -27,13 +30,18 @@ mod second_opinion;
 mod start;
 mod violation;
 mod whole_sectors;
+mod witness;
 
 pub use base::Base;
 pub use config::Config;
 pub use contents::{Reads, Stretch, for_each_stretch};
 pub use explorer::{Depth, Explorer, Tally};
+pub use fault_explorer::{FaultTally, explore_faults, explore_one_fault};
+pub use fault_plan::FaultPlan;
+pub use faulty_run::{Breach, Ran, count_calls, run_with_fault};
 pub use judge::{
-    expect_contents, expect_no_corruption, judge, judge_reopened, judge_snapshot, open,
+    expect_contents, expect_no_corruption, judge, judge_file, judge_file_reopened, judge_reopened,
+    judge_snapshot, open,
 };
 pub use layout::Layout;
 pub use moment::Moment;
@@ -45,3 +53,4 @@ pub use second_opinion::SecondOpinion;
 pub use start::Start;
 pub use violation::Violation;
 pub use whole_sectors::WholeSectors;
+pub use witness::{Seen, Witness};

@@ -8,7 +8,10 @@ use std::time::{Duration, Instant};
 use holstein_guard::planted::Bug;
 use holstein_testkit::{Rng, SampleOptions, Tearing};
 
-use crate::{Config, Depth, Explorer, Program, Start, Tally, Violation};
+use crate::{
+    Config, Depth, Explorer, FaultPlan, FaultTally, Program, Start, Tally, Violation,
+    explore_faults, explore_one_fault,
+};
 
 /// Random programs of each configuration and start.
 const RANDOM: u64 = 60;
@@ -28,12 +31,16 @@ pub struct LongRun {
     pub program: Option<Program>,
     /// With this bug.
     pub bug: Option<Bug>,
+    /// Faults instead of cuts.
+    pub faults: bool,
+    /// This fault alone, at this call.
+    pub fault: Option<(FaultPlan, u64)>,
 }
 
 impl Default for LongRun {
     fn default() -> Self {
         let threads = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
-        Self { minutes: 55, seed: 1, threads, program: None, bug: None }
+        Self { minutes: 55, seed: 1, threads, program: None, bug: None, faults: false, fault: None }
     }
 }
 
@@ -122,6 +129,35 @@ pub fn run(run: &LongRun) -> Result<Outcome, String> {
     let mut outcome = outcome.into_inner().expect("no counter panics");
     outcome.elapsed = began.elapsed();
     Ok(outcome)
+}
+
+/// Lets calls fail: one, or all of a program, or all of all programs of two.
+///
+/// # Errors
+/// If a start cannot be made.
+pub fn run_faults(run: &LongRun) -> Result<FaultTally, String> {
+    let mut tally = FaultTally::default();
+    match (&run.program, run.fault) {
+        (Some(program), Some((plan, call))) => {
+            explore_one_fault(program, plan, call, &mut tally)?;
+        }
+        (Some(program), None) => {
+            explore_faults(std::slice::from_ref(program), &FaultPlan::all(), &mut tally)?;
+        }
+        (None, _) => {
+            for config in Config::all() {
+                for start in starts(config) {
+                    // Large clusters say nothing else here, and cost much.
+                    let every = if config.cluster > 1 << 20 { 10 } else { 1 };
+                    let programs: Vec<_> =
+                        Program::all(config, start, 2).into_iter().step_by(every).collect();
+                    explore_faults(&programs, &FaultPlan::all(), &mut tally)?;
+                    println!("{config}/{start}: {tally}");
+                }
+            }
+        }
+    }
+    Ok(tally)
 }
 
 /// Adds to the whole what an explorer did since it was told last.

@@ -14,6 +14,8 @@ crash: explores what power cuts can leave of an image
   --threads N    programs run at the same time (one for each processor)
   --program P    only this program, as violations name it: v3:512:16/filled/w@0+512,f
   --plant BUG    with a planted bug, which must be found: FirstBarrierMissing and so on
+  --fault F@N    with --program, no cuts: call N of the program fails as F says
+  --faults yes   no cuts: every call of every program of two fails in every way
 
 Exit code 0: all done, no violation. 1: violations. 2: wrong use. 3: not all was done in time.
 ";
@@ -30,6 +32,9 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    if run.faults || run.fault.is_some() {
+        return faults(&run);
+    }
     match long_run::run(&run) {
         Ok(outcome) => {
             for violation in &outcome.violations {
@@ -41,6 +46,22 @@ fn main() -> ExitCode {
                 (0, _) => ExitCode::from(3),
                 _ => ExitCode::FAILURE,
             }
+        }
+        Err(why) => {
+            eprintln!("crash: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn faults(run: &LongRun) -> ExitCode {
+    match long_run::run_faults(run) {
+        Ok(tally) => {
+            for shown in &tally.shown {
+                println!("{shown}");
+            }
+            println!("faults: {tally}");
+            if tally.total() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(why) => {
             eprintln!("crash: {why}");
@@ -63,6 +84,12 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Option<LongRun>, Stri
             "--threads" => run.threads = number()?.clamp(1, 64),
             "--program" => run.program = Some(value.parse()?),
             "--plant" => run.bug = Some(long_run::bug_by_name(&value)?),
+            "--fault" => {
+                let (plan, call) = value.split_once('@').ok_or("--fault needs F@N")?;
+                let call = call.parse().map_err(|e| format!("{name} {value:?}: {e}"))?;
+                run.fault = Some((plan.parse()?, call));
+            }
+            "--faults" => run.faults = value == "yes",
             _ => return Err(format!("unknown option {name:?}")),
         }
     }

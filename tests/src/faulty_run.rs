@@ -1,0 +1,182 @@
+//! A program, run on storage that fails once or from a call on.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use holstein::Image;
+use holstein_storage::Storage;
+use holstein_testkit::{Fault, FaultStorage, IoKind, Lasting, SnapshotStorage};
+
+use crate::judge::{expect_contents, judge_file, judge_file_reopened};
+use crate::perform::{is_within, perform};
+use crate::recorded::options;
+use crate::{Base, Moment, Op, Program, Witness};
+
+/// Which promise a fault broke.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Breach {
+    /// Something panicked.
+    Panic,
+    /// The file does not open, or the check finds more than leaks.
+    Corrupt,
+    /// A sector is neither old nor new, or not as flushed.
+    Lost,
+    /// Nobody heard of the fault.
+    Unreported,
+    /// After a failed flush something was written, or a flush or close succeeded.
+    AfterFailedFlush,
+    /// The disk reads wrongly while it is open.
+    WhileOpen,
+}
+
+/// What a run did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ran {
+    /// Whether the fault came to pass.
+    pub fired: bool,
+    /// Whether it did without an error to the caller, where that is allowed: a discard is advice, and
+    /// a read that only puts off the release of clusters is made again.
+    pub absorbed: bool,
+}
+
+type Stack = Witness<FaultStorage<SnapshotStorage>>;
+
+/// How many calls a program makes that count for `fault`, closing included.
+///
+/// # Errors
+/// If a request fails without any fault.
+pub fn count_calls(program: &Program, base: &Base, fault: &Fault) -> Result<u64, String> {
+    let storage =
+        Arc::new(Witness::new(FaultStorage::new(SnapshotStorage::new(base.image.clone()))));
+    storage.inner().arm(Fault { after: u64::MAX, ..fault.clone() });
+    let text = |e: holstein::Error| format!("{program} without a fault: {e}");
+    let image = options(program.start).open_storage(shared(&storage)).map_err(text)?;
+    for (id, &op) in (1..).zip(&program.ops) {
+        perform(&image, op, id).map_err(text)?;
+    }
+    image.close().map_err(text)?;
+    Ok(storage.inner().counted())
+}
+
+/// Runs a program with a fault, and judges what callers heard, what the open disk reads as, and what
+/// the file holds: if the process is killed after the last request, and after closing.
+///
+/// # Errors
+/// The promise that is broken, and how.
+pub fn run_with_fault(
+    program: &Program,
+    base: &Base,
+    fault: &Fault,
+    reopen: bool,
+) -> Result<Ran, (Breach, String)> {
+    let storage =
+        Arc::new(Witness::new(FaultStorage::new(SnapshotStorage::new(base.image.clone()))));
+    storage.inner().arm(fault.clone());
+    let mut run = Run { storage, now: base.moment.clone(), reported: false };
+    let opened = caught("opening", || options(program.start).open_storage(shared(&run.storage)))?;
+    match opened {
+        Ok(image) => run.requests(program, fault, image)?,
+        Err(_) => run.reported = true,
+    }
+    run.judge_file("after the end", reopen)?;
+    let seen = run.storage.seen();
+    if !run.reported && seen.failed_other_than(&[IoKind::Discard, IoKind::Read]) {
+        return Err((Breach::Unreported, format!("no request failed: {seen:?}")));
+    }
+    Ok(Ran { fired: seen.failed(), absorbed: seen.failed() && !run.reported })
+}
+
+struct Run {
+    storage: Arc<Stack>,
+    now: Moment,
+    reported: bool,
+}
+
+impl Run {
+    fn requests(
+        &mut self,
+        program: &Program,
+        fault: &Fault,
+        image: Image,
+    ) -> Result<(), (Breach, String)> {
+        for (id, &op) in (1..).zip(&program.ops) {
+            let size = image.virtual_size();
+            if !is_within(op, size) {
+                continue;
+            }
+            let flush_had_failed = self.storage.seen().flush_failed;
+            match caught(op, || perform(&image, op, id)) {
+                Ok(Ok(())) => {
+                    if op == Op::Flush && flush_had_failed {
+                        let what = format!("flush {id} succeeds after one that failed");
+                        return Err((Breach::AfterFailedFlush, what));
+                    }
+                    self.now.done(op, id, size);
+                }
+                Ok(Err(_)) => {
+                    self.reported = true;
+                    self.now.attempt(op, id, size);
+                }
+                Err(breach) => {
+                    // Its locks may be poisoned: closing it would panic again.
+                    std::mem::forget(image);
+                    return Err(breach);
+                }
+            }
+        }
+        if self.storage.seen().failed() {
+            self.storage.inner().disarm();
+            expect_contents(&image, &self.now, false).map_err(|e| (Breach::WhileOpen, e))?;
+            self.judge_file("if killed", false)?;
+            if fault.lasting == Lasting::FromThereOn {
+                self.storage.inner().arm(Fault { after: 0, ..fault.clone() });
+            }
+        }
+        let flush_had_failed = self.storage.seen().flush_failed;
+        match caught("close", || image.close())? {
+            Ok(()) if flush_had_failed => {
+                let what = "closing succeeds after a failed flush".to_owned();
+                return Err((Breach::AfterFailedFlush, what));
+            }
+            Ok(()) => self.now.done(Op::Flush, 0, self.now.model.size()),
+            Err(_) => self.reported = true,
+        }
+        match self.storage.seen().changes_after {
+            0 => Ok(()),
+            n => Err((Breach::AfterFailedFlush, format!("{n} changes after a failed flush"))),
+        }
+    }
+
+    fn judge_file(&self, when: &str, reopen: bool) -> Result<(), (Breach, String)> {
+        let file = || Arc::new(SnapshotStorage::new(self.storage.inner().inner().image()));
+        let breach = |(corrupt, what)| {
+            let breach = if corrupt { Breach::Corrupt } else { Breach::Lost };
+            (breach, format!("{when}: {what}"))
+        };
+        judge_file(file(), &self.now).map_err(breach)?;
+        if reopen {
+            judge_file_reopened(file(), &self.now)
+                .map_err(|what| (Breach::Corrupt, format!("{when}: {what}")))?;
+        }
+        Ok(())
+    }
+}
+
+fn shared(storage: &Arc<Stack>) -> Arc<dyn Storage> {
+    Arc::<Stack>::clone(storage)
+}
+
+/// Calls and turns a panic into a breach.
+fn caught<T>(
+    what: impl std::fmt::Display,
+    call: impl FnOnce() -> T,
+) -> Result<T, (Breach, String)> {
+    catch_unwind(AssertUnwindSafe(call)).map_err(|panic| {
+        let said = panic
+            .downcast_ref::<String>()
+            .cloned()
+            .or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned()))
+            .unwrap_or_default();
+        (Breach::Panic, format!("{what} panicked: {said}"))
+    })
+}

@@ -1,0 +1,41 @@
+//! Every call to the file fails in turn, once and from there on, with EIO and ENOSPC.
+
+#![forbid(unsafe_code)]
+
+use holstein_tests::{
+    Config, FaultPlan, FaultTally, Program, Start, explore_faults, explore_one_fault,
+};
+
+fn explore(config: Config, starts: &[Start], every: usize) {
+    let mut tally = FaultTally::default();
+    for start in starts.iter().filter(|start| start.fits(config)) {
+        let programs: Vec<_> = Program::all(config, *start, 2).into_iter().step_by(every).collect();
+        explore_faults(&programs, &FaultPlan::all(), &mut tally).expect("the start can be made");
+    }
+    for shown in &tally.shown {
+        eprintln!("{shown}");
+    }
+    eprintln!("{config}: {tally}");
+    assert_eq!(tally.total(), 0);
+    assert!(tally.points > tally.programs, "faults came to pass");
+}
+
+#[test]
+fn fault_at_every_call_of_programs_of_two() {
+    explore(Config::SMALL, &Start::OWN, 10);
+}
+
+/// The header's switch to a larger L1 table is written and reported as failed: what was written
+/// later went to the old table, which the file did not name any more.
+#[test]
+fn fault_header_write_that_arrives_is_taken_back() {
+    let program = "v3:512:16/empty/g+32768,w@31360+256,f";
+    let plan = "once-all-enospc-everything".parse().expect("a plan");
+    let mut tally = FaultTally::default();
+    for call in 0..20 {
+        explore_one_fault(&program.parse().expect("a program"), plan, call, &mut tally)
+            .expect("the start can be made");
+    }
+    assert_eq!(tally.total(), 0, "{:?}", tally.shown);
+    assert!(tally.points > 10, "{tally}");
+}
