@@ -152,19 +152,20 @@ impl CreateOptions {
             storage.set_len(0).map_err(failed)?;
         }
         write_empty(&*storage, &header).map_err(failed)?;
-        let mut options = OpenOptions::new().backing(self.backing.clone());
-        if self.backing.is_none() {
-            options = options.no_backing();
-        }
+        // Grown without its backing, which the new range is to show rather than to hide.
+        let alone = OpenOptions::new().no_backing();
         // Nothing has been promised yet: one barrier at the end is as good as many on the way.
         let unflushed: Arc<dyn Storage> = Arc::new(Unflushed(Arc::clone(&storage)));
-        let disk = options.open_disk(unflushed, &header, true)?;
+        let disk = alone.open_disk(unflushed, &header, true)?;
         let size = self.size.div_ceil(SECTOR) * SECTOR;
         disk.resize(size, self.preallocation)?;
         disk.close()?;
         drop(disk);
         storage.flush().map_err(failed)?;
-        options.open_storage(storage)
+        match &self.backing {
+            Some(_) => OpenOptions::new().backing(self.backing.clone()).open_storage(storage),
+            None => alone.open_storage(storage),
+        }
     }
 
     /// The header of the image while it is empty: header, refcount table and one block.
