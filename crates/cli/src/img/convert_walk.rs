@@ -64,6 +64,8 @@ pub(super) struct Walk<'a> {
     number: u64,
     /// Bytes since the last piece at which progress is shown.
     unshown: u64,
+    /// The piece that is being made ends where something else than data begins.
+    run_ends: bool,
     done: u64,
     total: u64,
 }
@@ -87,6 +89,7 @@ impl<'a> Walk<'a> {
             at: 0,
             number: 0,
             unshown: 0,
+            run_ends: false,
             done: 0,
             total: sources.len(),
         };
@@ -137,7 +140,9 @@ impl<'a> Walk<'a> {
     fn piece(&mut self, len: u64, kind: Kind) -> Piece {
         let end = self.at + len;
         self.unshown += len;
-        let shown = self.unshown >= SHOWN_EVERY || self.known.is_none_or(|(known, _)| known <= end);
+        let shown = std::mem::take(&mut self.run_ends)
+            || self.unshown >= SHOWN_EVERY
+            || self.known.is_none_or(|(known, _)| known <= end);
         if shown {
             self.unshown = 0;
         }
@@ -168,6 +173,7 @@ impl<'a> Walk<'a> {
             let (next, state) = self.state()?;
             let short = state == State::Zero && next - end < SMALL_GAP && next < window;
             if state != State::Data && !short {
+                self.run_ends = true;
                 break;
             }
             end = next.min(window);
