@@ -1,0 +1,409 @@
+//! A whole disk against a vector of bytes, on storage in memory.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::sync::Arc;
+
+use holstein_cache::CacheSizes;
+use holstein_check::{CheckOptions, check};
+use holstein_codec::Deflate;
+use holstein_engine::{Backing, Disk, DiskConfig, DiskExtentKind, EngineError, Preallocation};
+use holstein_format::{Header, RefcountOrder, RefcountTableEntry, Version};
+use holstein_guard::RegionMask;
+use holstein_refcount::DiscardPolicy;
+use holstein_storage::{MemStorage, Storage};
+use holstein_testkit::any_range_in;
+use holstein_units::{ClusterBits, Geometry, HostOffset};
+use proptest::prelude::*;
+
+/// The most that a disk grows to.
+const MOST: u64 = 600 << 10;
+
+#[derive(Clone, Debug)]
+struct Setup {
+    version: Version,
+    cluster_bits: u32,
+    order: u32,
+    size: u64,
+    /// Bytes of a backing disk.
+    backing: Option<u64>,
+    /// Bytes of the L2 cache and of a slice, and of the refcount cache; 0 for the defaults.
+    cache: (u64, u64, u64),
+    keep: bool,
+    punch: bool,
+}
+
+fn any_setup() -> impl Strategy<Value = Setup> {
+    let size = (1..MOST / 512).prop_map(|sectors| sectors * 512);
+    (
+        any::<bool>(),
+        prop_oneof![3 => Just(9_u32), 2 => Just(12), 1 => Just(16), 1 => Just(21)],
+        0..=6_u32,
+        size,
+        prop::option::weighted(0.3, 1..MOST),
+        prop_oneof![Just((0, 0, 0)), Just((1024, 512, 1)), Just((4096, 512, 0))],
+        any::<bool>(),
+        any::<bool>(),
+    )
+        .prop_map(|(v2, cluster_bits, order, size, backing, cache, keep, punch)| Setup {
+            version: if v2 { Version::V2 } else { Version::V3 },
+            cluster_bits,
+            order: if v2 { 4 } else { order },
+            size,
+            backing,
+            cache,
+            keep,
+            punch,
+        })
+}
+
+#[derive(Clone, Debug)]
+enum Op {
+    Write(u64, u64, u8),
+    /// The same from three buffers.
+    WriteParts(u64, u64, u8),
+    Read(u64, u64),
+    ReadParts(u64, u64),
+    Zero(u64, u64, bool),
+    Discard(u64, u64),
+    Flush,
+    Grow(u64, u8),
+    Reopen,
+    /// All extents.
+    Map,
+    /// A range that is not on the disk.
+    Outside(u64),
+}
+
+fn any_op() -> impl Strategy<Value = Op> {
+    let range = || {
+        prop_oneof![
+            any_range_in(MOST, 3000, 512),
+            any_range_in(MOST, 9000, 4096),
+            any_range_in(MOST, 200_000, 65_536),
+        ]
+    };
+    prop_oneof![
+        8 => (range(), 1..=255_u8).prop_map(|((a, n), b)| Op::Write(a, n, b)),
+        3 => (range(), 1..=255_u8).prop_map(|((a, n), b)| Op::WriteParts(a, n, b)),
+        4 => range().prop_map(|(a, n)| Op::Read(a, n)),
+        2 => range().prop_map(|(a, n)| Op::ReadParts(a, n)),
+        5 => (range(), any::<bool>()).prop_map(|((a, n), u)| Op::Zero(a, n, u)),
+        5 => range().prop_map(|(a, n)| Op::Discard(a, n)),
+        2 => Just(Op::Flush),
+        1 => (1..200_u64, 0..4_u8).prop_map(|(sectors, how)| Op::Grow(sectors, how)),
+        1 => Just(Op::Reopen),
+        1 => Just(Op::Map),
+        1 => any::<u64>().prop_map(Op::Outside),
+    ]
+}
+
+/// What lies below, every byte different from its neighbours.
+struct Below(u64);
+
+fn below(at: u64) -> u8 {
+    (at % 251) as u8 ^ 0x5a
+}
+
+impl Backing for Below {
+    fn len(&self) -> u64 {
+        self.0
+    }
+
+    fn read_at(&self, at: u64, into: &mut [u8]) -> std::io::Result<()> {
+        assert!(at + into.len() as u64 <= self.0, "reads stay within the backing");
+        for (n, byte) in (at..).zip(into) {
+            *byte = below(n);
+        }
+        Ok(())
+    }
+}
+
+/// An image of an empty disk: header, refcount table, refcount block.
+fn empty(setup: &Setup) -> (Arc<MemStorage>, Header) {
+    let bits = ClusterBits::new(setup.cluster_bits).expect("within 9..=21");
+    let cluster = bits.size();
+    let mut header = Header::new(setup.version, Geometry::new(bits, false), 0);
+    header.refcount_order = RefcountOrder::new(setup.order).expect("within 0..=6");
+    header.refcount_table_offset = HostOffset::new(cluster);
+    header.refcount_table_clusters = 1;
+    let mut bytes = header.encode().expect("it fits");
+    bytes.resize(3 * cluster as usize, 0);
+    let block = HostOffset::new(2 * cluster);
+    bytes[cluster as usize..][..8]
+        .copy_from_slice(&RefcountTableEntry::Block(block).encode().to_be_bytes());
+    for used in 0..3 {
+        header.refcount_order.write(&mut bytes[2 * cluster as usize..], used, 1);
+    }
+    (Arc::new(MemStorage::from_bytes(&bytes)), header)
+}
+
+struct World {
+    setup: Setup,
+    storage: Arc<MemStorage>,
+    header: Header,
+    disk: Disk,
+    bytes: Vec<u8>,
+}
+
+impl World {
+    fn open(
+        setup: &Setup,
+        storage: &Arc<MemStorage>,
+        header: &Header,
+        backing: Option<u64>,
+    ) -> Result<Disk, EngineError> {
+        let some = |n| (n != 0).then_some(n);
+        let (l2, l2_slice, refcount) = setup.cache;
+        let cache = CacheSizes {
+            total: None,
+            l2: some(l2),
+            refcount: some(refcount),
+            l2_slice: some(l2_slice),
+        };
+        let config = DiskConfig {
+            writable: true,
+            cache,
+            overlap: RegionMask::ALL,
+            discard: DiscardPolicy { request: setup.punch, snapshot: true, other: setup.punch },
+            discard_no_unref: setup.keep,
+            backing: backing.map(|len| Arc::new(Below(len)) as Arc<dyn Backing>),
+            names_backing: false,
+            codec: Arc::new(Deflate::default()),
+        };
+        Disk::open(Arc::<MemStorage>::clone(storage), header, config)
+    }
+
+    fn new(setup: &Setup) -> Result<Self, EngineError> {
+        let (storage, mut header) = empty(setup);
+        let disk = Self::open(setup, &storage, &header, None)?;
+        disk.resize(setup.size, Preallocation::Off)?;
+        disk.update(&mut header);
+        disk.close()?;
+        let disk = Self::open(setup, &storage, &header, setup.backing)?;
+        let shown = setup.backing.unwrap_or(0).min(setup.size);
+        let mut bytes: Vec<u8> = (0..shown).map(below).collect();
+        bytes.resize(setup.size as usize, 0);
+        Ok(Self { setup: setup.clone(), storage, header, disk, bytes })
+    }
+
+    /// The part of a range that is on the disk; `None` if nothing is.
+    fn on_disk(&self, at: u64, len: u64) -> Option<(u64, u64)> {
+        let size = self.bytes.len() as u64;
+        (at < size).then(|| (at, len.min(size - at)))
+    }
+
+    fn close(&mut self) -> Result<(), TestCaseError> {
+        self.disk.close().expect("memory does not fail");
+        self.disk.update(&mut self.header);
+        let report = check(&*self.storage, &CheckOptions::default(), &mut |_| {});
+        let report = report.expect("checked");
+        prop_assert!(report.is_clean(), "{:?}", report.findings);
+        // What the file says is what memory said.
+        let len = self.storage.len().expect("memory");
+        let mut first = vec![0; 1 << self.setup.cluster_bits];
+        self.storage.read_at(HostOffset::new(0), &mut first).expect("memory");
+        let header = Header::decode(&first, len, holstein_format::DecodePurpose::Use);
+        prop_assert_eq!(header.as_ref(), Ok(&self.header));
+        Ok(())
+    }
+
+    fn reopen(&mut self) -> Result<(), TestCaseError> {
+        self.close()?;
+        self.disk = Self::open(&self.setup, &self.storage, &self.header, self.setup.backing)
+            .expect("it was closed");
+        Ok(())
+    }
+
+    fn step(&mut self, op: Op) -> Result<(), TestCaseError> {
+        let failed = |e: EngineError| TestCaseError::fail(e.to_string());
+        let all = |(at, len): (u64, u64)| at as usize..(at + len) as usize;
+        match op {
+            Op::Write(at, len, byte) => {
+                if let Some(range) = self.on_disk(at, len) {
+                    self.disk.write_at(at, &vec![byte; range.1 as usize]).map_err(failed)?;
+                    self.bytes[all(range)].fill(byte);
+                }
+            }
+            Op::WriteParts(at, len, byte) => {
+                if let Some(range) = self.on_disk(at, len) {
+                    let data: Vec<u8> =
+                        (0..range.1).map(|n| byte.wrapping_add((n / 100) as u8)).collect();
+                    let (a, rest) = data.split_at(data.len() / 5);
+                    let (b, c) = rest.split_at(rest.len() / 2);
+                    let parts =
+                        [IoSlice::new(a), IoSlice::new(b), IoSlice::new(&[]), IoSlice::new(c)];
+                    self.disk.write_vectored_at(at, &parts).map_err(failed)?;
+                    self.bytes[all(range)].copy_from_slice(&data);
+                }
+            }
+            Op::Read(at, len) => {
+                if let Some(range) = self.on_disk(at, len) {
+                    let mut found = vec![0xee; range.1 as usize];
+                    self.disk.read_at(at, &mut found).map_err(failed)?;
+                    prop_assert!(found == self.bytes[all(range)], "read at {:#x}", at);
+                }
+            }
+            Op::ReadParts(at, len) => {
+                if let Some(range) = self.on_disk(at, len) {
+                    let mut found = vec![0xee; range.1 as usize];
+                    let (a, rest) = found.split_at_mut(range.1 as usize / 7);
+                    let (b, c) = rest.split_at_mut(rest.len() / 3);
+                    let mut parts = [
+                        IoSliceMut::new(a),
+                        IoSliceMut::new(b),
+                        IoSliceMut::new(&mut []),
+                        IoSliceMut::new(c),
+                    ];
+                    self.disk.read_vectored_at(at, &mut parts).map_err(failed)?;
+                    prop_assert!(found == self.bytes[all(range)], "vectored read at {:#x}", at);
+                }
+            }
+            Op::Zero(at, len, unmap) => {
+                if let Some(range) = self.on_disk(at, len) {
+                    self.disk.write_zeroes(at, range.1, unmap).map_err(failed)?;
+                    self.bytes[all(range)].fill(0);
+                }
+            }
+            Op::Discard(at, len) => {
+                if let Some((at, len)) = self.on_disk(at, len) {
+                    self.disk.discard(at, len).map_err(failed)?;
+                    let cluster = 1_u64 << self.setup.cluster_bits;
+                    let size = self.bytes.len() as u64;
+                    let end = if at + len == size { size } else { (at + len) / cluster * cluster };
+                    let start = at.next_multiple_of(cluster);
+                    let ignored = self.setup.version == Version::V2 && self.setup.backing.is_some();
+                    if start < end && !ignored {
+                        self.bytes[start as usize..end as usize].fill(0);
+                    }
+                }
+            }
+            Op::Flush => self.disk.flush().map_err(failed)?,
+            Op::Grow(sectors, how) => {
+                let size = self.bytes.len() as u64 + sectors * 512;
+                if size > MOST + (200 << 10) {
+                    return Ok(());
+                }
+                let how = match how {
+                    0 if self.setup.backing.is_none() => Preallocation::Metadata,
+                    1 if self.setup.backing.is_none() => Preallocation::Full,
+                    2 if self.setup.backing.is_none() => Preallocation::Falloc,
+                    _ => Preallocation::Off,
+                };
+                let longer = self.setup.backing.is_some_and(|n| n > self.bytes.len() as u64);
+                match self.disk.resize(size, how) {
+                    Ok(()) => {
+                        prop_assert!(!longer || self.setup.version == Version::V3);
+                        self.bytes.resize(size as usize, 0);
+                    }
+                    Err(EngineError::Resize { .. }) => {
+                        prop_assert!(longer && self.setup.version == Version::V2);
+                    }
+                    Err(other) => return Err(failed(other)),
+                }
+                prop_assert_eq!(self.disk.size(), self.bytes.len() as u64);
+                for bad in [self.disk.size() + 1, self.disk.size() - 512, u64::MAX - 511] {
+                    prop_assert!(self.disk.resize(bad, Preallocation::Off).is_err());
+                }
+            }
+            Op::Reopen => self.reopen()?,
+            Op::Map => {
+                let size = self.bytes.len() as u64;
+                let mut at = 0;
+                while at < size {
+                    let extent = self.disk.extent_at(at, size - at).map_err(failed)?;
+                    prop_assert!(extent.len > 0 && extent.len <= size - at);
+                    let part = &self.bytes[at as usize..(at + extent.len) as usize];
+                    match extent.kind {
+                        DiskExtentKind::Zero => prop_assert!(part.iter().all(|&b| b == 0)),
+                        DiskExtentKind::Unallocated => {
+                            let shown = self.setup.backing.unwrap_or(0);
+                            let same =
+                                |(n, b): (u64, &u8)| *b == if n < shown { below(n) } else { 0 };
+                            prop_assert!((at..).zip(part).all(same), "extent at {:#x}", at);
+                        }
+                        DiskExtentKind::Data => {
+                            let host = extent.host.expect("nothing is compressed");
+                            let mut found = vec![0; part.len()];
+                            self.storage
+                                .read_at(HostOffset::new(host), &mut found)
+                                .expect("memory");
+                            prop_assert!(found == part, "extent at {:#x}", at);
+                        }
+                    }
+                    at += extent.len;
+                }
+            }
+            Op::Outside(n) => {
+                let at = self.bytes.len() as u64 - 1 + n % 3;
+                let refused =
+                    |r: Result<(), EngineError>| matches!(r, Err(EngineError::OutOfRange { .. }));
+                prop_assert!(refused(self.disk.read_at(at, &mut [0; 2])));
+                prop_assert!(refused(self.disk.write_at(at, &[1, 2])));
+                prop_assert!(refused(self.disk.write_zeroes(at, n.max(2), n % 2 == 0)));
+                prop_assert!(refused(self.disk.discard(at, n.max(2))));
+            }
+        }
+        Ok(())
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_disk_is_a_vector_of_bytes(
+        setup in any_setup(),
+        ops in prop::collection::vec(any_op(), 1..40),
+    ) {
+        let mut world = World::new(&setup).map_err(|e| TestCaseError::fail(e.to_string()))?;
+        for op in ops {
+            world.step(op)?;
+        }
+        world.step(Op::Map)?;
+        let all = world.bytes.len() as u64;
+        world.step(Op::Read(0, all))?;
+        world.reopen()?;
+        world.step(Op::Read(0, all))?;
+    }
+}
+
+/// A disk that is open for reading takes no change and writes nothing.
+#[test]
+fn reading_only_writes_nothing() {
+    let setup = Setup {
+        version: Version::V3,
+        cluster_bits: 12,
+        order: 4,
+        size: 1 << 20,
+        backing: None,
+        cache: (0, 0, 0),
+        keep: false,
+        punch: false,
+    };
+    let mut world = World::new(&setup).expect("created");
+    world.step(Op::Write(5, 10_000, 7)).expect("written");
+    world.close().expect("clean");
+    let before = world.storage.to_bytes().expect("small");
+    let config = DiskConfig {
+        writable: false,
+        cache: CacheSizes::default(),
+        overlap: RegionMask::CACHED,
+        discard: DiscardPolicy::default(),
+        discard_no_unref: false,
+        backing: None,
+        names_backing: false,
+        codec: Arc::new(Deflate::default()),
+    };
+    let storage = Arc::<MemStorage>::clone(&world.storage);
+    let disk = Disk::open(storage, &world.header, config).expect("opened");
+    let mut found = vec![0; 1 << 20];
+    disk.read_at(0, &mut found).expect("read");
+    assert!(found == world.bytes);
+    assert!(matches!(disk.write_at(0, &[1]), Err(EngineError::ReadOnly)));
+    assert!(matches!(disk.write_zeroes(0, 1, true), Err(EngineError::ReadOnly)));
+    assert!(matches!(disk.discard(0, 4096), Err(EngineError::ReadOnly)));
+    assert!(matches!(disk.resize(2 << 20, Preallocation::Off), Err(EngineError::ReadOnly)));
+    disk.flush().expect("nothing to do");
+    disk.close().expect("nothing to do");
+    assert!(world.storage.to_bytes().expect("small") == before);
+}
