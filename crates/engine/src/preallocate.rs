@@ -43,7 +43,14 @@ impl Disk {
         while !left.is_empty() {
             let pin = self.sequencer.pins().pin();
             match self.mapping.prepare_write(left)? {
-                Prepared::InPlace { len, .. } => left = left.split_at(len).1,
+                Prepared::InPlace { at, len } => {
+                    if matches!(mode, Preallocation::Falloc | Preallocation::Full) {
+                        // Mapped already, but perhaps over a hole.
+                        let target = HostRange { start: at, len };
+                        self.file.clear(Intent::Payload, target)?.allocate()?;
+                    }
+                    left = left.split_at(len).1;
+                }
                 Prepared::Plan(plan) => {
                     let len = plan.guest().len;
                     let whole = len.div_ceil(cluster) * cluster;

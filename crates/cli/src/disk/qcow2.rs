@@ -43,6 +43,18 @@ impl Backing for BackingDisk {
         self.disk.len()
     }
 
+    fn reads_as_zero(&self, at: u64, len: u64) -> bool {
+        let end = at.saturating_add(len).min(self.disk.len());
+        let mut at = at;
+        while at < end {
+            match self.disk.status(at, end - at) {
+                Ok(status) if status.zero && status.len > 0 => at += status.len,
+                _ => return false,
+            }
+        }
+        true
+    }
+
     fn read_at(&self, at: u64, into: &mut [u8]) -> io::Result<()> {
         self.disk.read_at(at, into).map_err(|error| io::Error::from_raw_os_error(error.errno()))
     }
