@@ -7,8 +7,9 @@ use std::sync::Arc;
 use holstein_guard::planted::Bug;
 use holstein_testkit::{CrashState, SampleOptions};
 
+use crate::faulty_run::count_calls;
 use crate::judge::{judge, judge_reopened, judge_snapshot};
-use crate::{Base, Config, Program, Recorded, SecondOpinion, Start, Violation};
+use crate::{Base, Config, FaultPlan, Program, Recorded, SecondOpinion, Start, Violation};
 
 /// How thorough an exploration is.
 #[derive(Clone, Debug)]
@@ -135,16 +136,34 @@ impl Explorer {
     /// # Errors
     /// If the start cannot be made.
     pub fn explore(&mut self, program: &Program) -> Result<(), String> {
+        self.explore_with_fault(program, None)
+    }
+
+    /// The same with a call that fails, and a power cut at any time before or after that.
+    ///
+    /// # Errors
+    /// If the start cannot be made.
+    pub fn explore_with_fault(
+        &mut self,
+        program: &Program,
+        fault: Option<(FaultPlan, u64)>,
+    ) -> Result<(), String> {
         let Some(base) = self.base(program.config, program.start)? else { return Ok(()) };
         self.tally.programs += 1;
-        let recorded = match Recorded::new(program, &base, self.bug) {
+        let names = Names {
+            program: program.to_string(),
+            fault: fault.map(|(plan, call)| format!("{plan}@{call}")),
+            planted: self.bug.map(|bug| format!("{bug:?}")),
+        };
+        let failing = fault.map(|(plan, call)| plan.at(call));
+        let recorded = match Recorded::new(program, &base, self.bug, failing) {
             Ok(recorded) => recorded,
             Err(what) => {
-                self.violation(program, String::new(), what, String::new());
+                self.violation(&names, String::new(), what, String::new());
                 return Ok(());
             }
         };
-        let owed = owed_hashes(program, self.bug);
+        let owed = owed_hashes(program, &names);
         let options = self.depth.states;
         let counts = recorded.log.for_each_state(&options, &mut |state| {
             let mark = state.mark.and_then(|mark| usize::try_from(mark).ok()).unwrap_or(0);
@@ -153,11 +172,25 @@ impl Explorer {
             }
             self.tally.judged += 1;
             let Err(what) = self.judge(state, &recorded, &base) else { return Ok(()) };
-            self.violation(program, state.to_string(), what, recorded.log.to_string());
+            self.violation(&names, state.to_string(), what, recorded.log.to_string());
             if self.depth.first_only { Err(()) } else { Ok(()) }
         });
         // The rest of a program that was left has no count; what was visited is in the judged.
         self.tally.states += counts.map_or(0, |counts| counts.states);
+        Ok(())
+    }
+
+    /// The same with each call failing in turn, each in the next of the ways.
+    ///
+    /// # Errors
+    /// If the start cannot be made, or the program fails without a fault.
+    pub fn explore_every_fault(&mut self, program: &Program) -> Result<(), String> {
+        let Some(base) = self.base(program.config, program.start)? else { return Ok(()) };
+        let mut plans = FaultPlan::all().into_iter().cycle();
+        let calls = count_calls(program, &base, &FaultPlan::all()[0].at(0))?;
+        for call in 0..calls {
+            self.explore_with_fault(program, plans.next().map(|plan| (plan, call)))?;
+        }
         Ok(())
     }
 
@@ -201,25 +234,32 @@ impl Explorer {
         Ok(base)
     }
 
-    fn violation(&mut self, program: &Program, state: String, what: String, log: String) {
+    fn violation(&mut self, names: &Names, state: String, what: String, log: String) {
         self.tally.violations += 1;
         if self.violations.len() < KEPT {
-            self.violations.push(Violation {
-                program: program.to_string(),
-                seed: self.depth.states.seed,
-                planted: self.bug.map(|bug| format!("{bug:?}")),
-                state,
-                what,
-                log,
-            });
+            let Names { program, fault, planted } = names.clone();
+            let seed = self.depth.states.seed;
+            self.violations.push(Violation { program, seed, fault, planted, state, what, log });
         }
     }
 }
 
+/// What a run is, in words.
+#[derive(Clone, Hash)]
+struct Names {
+    program: String,
+    fault: Option<String>,
+    planted: Option<String>,
+}
+
 /// For each mark a hash of all that decides what is owed there: the requests up to it.
-fn owed_hashes(program: &Program, bug: Option<Bug>) -> Vec<u128> {
+fn owed_hashes(program: &Program, names: &Names) -> Vec<u128> {
     let mut hasher = DefaultHasher::new();
-    (program.config, program.start, bug.map(|bug| format!("{bug:?}"))).hash(&mut hasher);
+    (program.config, program.start, &names.fault, &names.planted).hash(&mut hasher);
+    if names.fault.is_some() {
+        // Which requests failed is not known here.
+        names.program.hash(&mut hasher);
+    }
     let mut all = Vec::new();
     let mut push = |hasher: &DefaultHasher| {
         let mut other = hasher.clone();

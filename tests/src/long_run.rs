@@ -1,4 +1,5 @@
-//! The long crash exploration: all programs of 2, all of 3 on the smallest clusters, samples beyond.
+//! The long crash exploration: all programs of 2, all of 3 on the smallest clusters, cuts after faults,
+//! samples beyond.
 
 use std::fmt;
 use std::sync::Mutex;
@@ -35,12 +36,23 @@ pub struct LongRun {
     pub faults: bool,
     /// This fault alone, at this call.
     pub fault: Option<(FaultPlan, u64)>,
+    /// Cuts too, where there is a fault.
+    pub cuts: bool,
 }
 
 impl Default for LongRun {
     fn default() -> Self {
         let threads = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
-        Self { minutes: 55, seed: 1, threads, program: None, bug: None, faults: false, fault: None }
+        Self {
+            minutes: 55,
+            seed: 1,
+            threads,
+            program: None,
+            bug: None,
+            faults: false,
+            fault: None,
+            cuts: false,
+        }
     }
 }
 
@@ -69,6 +81,8 @@ struct Batch {
     name: &'static str,
     programs: Vec<Program>,
     depth: Depth,
+    /// Each call of each program fails in turn, in one of the ways for each call.
+    faults: bool,
 }
 
 /// Explores, and prints a line of progress every few seconds.
@@ -81,7 +95,12 @@ pub fn run(run: &LongRun) -> Result<Outcome, String> {
     let batches = match &run.program {
         Some(program) => {
             let depth = Depth { reopen_every: 1, opinion_every: 256, ..depth(run.seed, 512) };
-            vec![Batch { name: "one program", programs: vec![program.clone()], depth }]
+            vec![Batch {
+                name: "one program",
+                programs: vec![program.clone()],
+                depth,
+                faults: false,
+            }]
         }
         None => batches(run.seed),
     };
@@ -97,7 +116,10 @@ pub fn run(run: &LongRun) -> Result<Outcome, String> {
                 if Instant::now() >= end {
                     break;
                 }
-                explorer.explore(program)?;
+                match (run.fault, batch.faults) {
+                    (None, true) => explorer.explore_every_fault(program)?,
+                    (fault, _) => explorer.explore_with_fault(program, fault)?,
+                }
                 left -= 1;
                 let mut shown = shown.lock().expect("no printer panics");
                 if shown.elapsed() > Duration::from_secs(5) {
@@ -199,7 +221,7 @@ fn batches(seed: u64) -> Vec<Batch> {
         for start in starts(config) {
             let programs = Program::all(config, start, 2);
             let depth = depth(seed, config.cluster);
-            all.push(Batch { name: "all of 2", programs, depth });
+            all.push(Batch { name: "all of 2", programs, depth, faults: false });
         }
     }
     for start in starts(Config::SMALL) {
@@ -207,7 +229,19 @@ fn batches(seed: u64) -> Vec<Batch> {
         let programs = Program::all(Config::SMALL, start, 3);
         for part in programs.chunks(100) {
             let depth = depth(seed, Config::SMALL.cluster);
-            all.push(Batch { name: "all of 3", programs: part.to_vec(), depth });
+            all.push(Batch { name: "all of 3", programs: part.to_vec(), depth, faults: false });
+        }
+    }
+    for start in starts(Config::SMALL) {
+        let programs = Program::all(Config::SMALL, start, 2);
+        for part in programs.chunks(25) {
+            let depth = depth(seed, Config::SMALL.cluster);
+            all.push(Batch {
+                name: "cuts after faults",
+                programs: part.to_vec(),
+                depth,
+                faults: true,
+            });
         }
     }
     let mut rng = Rng::new(seed);
@@ -216,7 +250,7 @@ fn batches(seed: u64) -> Vec<Batch> {
             let count = if config.cluster == 512 { RANDOM_SMALL } else { RANDOM };
             let programs = (0..count).map(|_| Program::random(config, start, &mut rng)).collect();
             let depth = depth(seed, config.cluster);
-            all.push(Batch { name: "samples", programs, depth });
+            all.push(Batch { name: "samples", programs, depth, faults: false });
         }
     }
     all

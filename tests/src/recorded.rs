@@ -4,65 +4,48 @@ use std::sync::Arc;
 
 use holstein::OpenOptions;
 use holstein_guard::planted::{Bug, plant};
-use holstein_storage::{MemStorage, Storage};
-use holstein_testkit::{CrashLog, RecordingStorage};
+use holstein_storage::MemStorage;
+use holstein_testkit::{CrashLog, Fault, FaultStorage, RecordingStorage};
 
 use crate::judge::expect_contents;
-use crate::perform::perform;
+use crate::perform::{is_within, perform};
 use crate::{Base, Moment, Op, Program, Start, WholeSectors};
 
 /// What a run of a program did to its file, and what it owes when.
 #[derive(Debug)]
 pub struct Recorded {
-    /// Everything that happened to the file. Request `n` begins at mark `2 * n + 1` and is
-    /// acknowledged at mark `2 * n + 2`; closing counts as the last request.
+    /// Everything that happened to the file. Without a fault, request `n` begins at mark `2 * n + 1`
+    /// and is acknowledged at mark `2 * n + 2`; closing counts as the last request.
     pub log: CrashLog,
     /// What the disk may hold, by mark.
     pub moments: Vec<Moment>,
 }
 
 impl Recorded {
-    /// Runs `program` on a copy of `base`, with a bug in the library if one is given.
+    /// Runs `program` on a copy of `base`, with a bug in the library if one is given, and with a
+    /// fault if one is given.
     ///
     /// # Errors
-    /// If a request fails, or the disk reads wrongly while in use.
-    pub fn new(program: &Program, base: &Base, bug: Option<Bug>) -> Result<Self, String> {
+    /// If a request fails without a fault, or the disk reads wrongly while in use.
+    pub fn new(
+        program: &Program,
+        base: &Base,
+        bug: Option<Bug>,
+        fault: Option<Fault>,
+    ) -> Result<Self, String> {
         let storage = RecordingStorage::new(base.storage.clone())
             .map_err(|e| format!("copy the start: {e}"))?;
-        let storage = Arc::new(WholeSectors::new(storage));
+        let storage = Arc::new(FaultStorage::new(WholeSectors::new(storage)));
+        // With a fault to come the reads of a judge would be among the calls that fail.
+        let judged = bug.is_none() && fault.is_none();
+        if let Some(fault) = fault {
+            storage.arm(fault);
+        }
         let _planted = Planted::new(bug);
-        let on = || {
-            Arc::<WholeSectors<RecordingStorage<MemStorage>>>::clone(&storage) as Arc<dyn Storage>
-        };
-        let image = options(program.start)
-            .open_storage(on())
-            .map_err(|e| format!("open for the program: {e}"))?;
-        let mut now = base.moment.clone();
-        let mut moments = vec![now.clone()];
-        let mut mark = 0;
-        for (id, &op) in (1..).zip(&program.ops) {
-            let size = image.virtual_size();
-            mark += 1;
-            storage.inner().mark(mark);
-            let mut meanwhile = now.clone();
-            meanwhile.attempt(op, id, size);
-            moments.push(meanwhile);
-            perform(&image, op, id).map_err(|e| format!("{op}: {e}"))?;
-            now.done(op, id, size);
-            mark += 1;
-            storage.inner().mark(mark);
-            moments.push(now.clone());
-        }
-        if bug.is_none() {
-            expect_contents(&image, &now, false).map_err(|e| format!("while in use: {e}"))?;
-        }
-        storage.inner().mark(mark + 1);
-        moments.push(now.clone());
-        image.close().map_err(|e| format!("close: {e}"))?;
-        now.done(Op::Flush, 0, now.model.size());
-        storage.inner().mark(mark + 2);
-        moments.push(now);
-        Ok(Self { log: storage.inner().log(), moments })
+        let mut run = Run { storage, moments: Vec::new(), now: base.moment.clone() };
+        run.moments.push(run.now.clone());
+        run.whole(program, judged)?;
+        Ok(Self { log: run.recording().log(), moments: run.moments })
     }
 
     /// What the disk may hold after a cut when `mark` was the last mark.
@@ -70,6 +53,70 @@ impl Recorded {
     pub fn moment(&self, mark: Option<u64>) -> &Moment {
         let mark = mark.and_then(|mark| usize::try_from(mark).ok()).unwrap_or(0);
         &self.moments[mark.min(self.moments.len() - 1)]
+    }
+}
+
+type Stack = FaultStorage<WholeSectors<RecordingStorage<MemStorage>>>;
+
+/// A run under way.
+struct Run {
+    storage: Arc<Stack>,
+    moments: Vec<Moment>,
+    now: Moment,
+}
+
+impl Run {
+    fn whole(&mut self, program: &Program, judged: bool) -> Result<(), String> {
+        let opened = options(program.start).open_storage(Arc::<Stack>::clone(&self.storage));
+        let Some(image) = self.unless_faulty("open for the program", opened)? else {
+            return Ok(());
+        };
+        for (id, &op) in (1..).zip(&program.ops) {
+            let size = image.virtual_size();
+            if !is_within(op, size) {
+                continue;
+            }
+            let mut meanwhile = self.now.clone();
+            meanwhile.attempt(op, id, size);
+            self.mark(meanwhile.clone());
+            match self.unless_faulty(op, perform(&image, op, id))? {
+                Some(()) => self.now.done(op, id, size),
+                None => self.now = meanwhile,
+            }
+            self.mark(self.now.clone());
+        }
+        if judged {
+            expect_contents(&image, &self.now, false).map_err(|e| format!("while in use: {e}"))?;
+        }
+        self.mark(self.now.clone());
+        if self.unless_faulty("close", image.close())?.is_some() {
+            self.now.done(Op::Flush, 0, self.now.model.size());
+        }
+        self.mark(self.now.clone());
+        Ok(())
+    }
+
+    /// From here on this may be on the disk, or is owed.
+    fn mark(&mut self, moment: Moment) {
+        self.recording().mark(self.moments.len() as u64);
+        self.moments.push(moment);
+    }
+
+    fn recording(&self) -> &RecordingStorage<MemStorage> {
+        self.storage.inner().inner()
+    }
+
+    /// The result; `None` if it is an error and a fault has come to pass.
+    fn unless_faulty<T>(
+        &self,
+        what: impl std::fmt::Display,
+        result: Result<T, holstein::Error>,
+    ) -> Result<Option<T>, String> {
+        match result {
+            Ok(value) => Ok(Some(value)),
+            Err(_) if self.storage.fired() > 0 => Ok(None),
+            Err(error) => Err(format!("{what}: {error}")),
+        }
     }
 }
 

@@ -9,6 +9,8 @@ pub struct Violation {
     pub program: String,
     /// The seed of the samples.
     pub seed: u64,
+    /// The fault, if there was one.
+    pub fault: Option<String>,
     /// The bug that was planted.
     pub planted: Option<String>,
     /// Where the power was cut and what had arrived; empty if the program itself went wrong.
@@ -23,11 +25,16 @@ impl Violation {
     /// The command that shows it again.
     #[must_use]
     pub fn command(&self) -> String {
-        let planted =
-            self.planted.as_ref().map_or_else(String::new, |bug| format!(" --plant {bug}"));
-        let Self { program, seed, .. } = self;
+        let option = |name: &str, value: &Option<String>| {
+            value.as_ref().map_or_else(String::new, |value| format!(" {name} {value}"))
+        };
+        let cuts = if self.fault.is_some() { " --cuts yes" } else { "" };
         format!(
-            "cargo run --release -p holstein-tests --bin crash -- --program '{program}' --seed {seed}{planted}"
+            "cargo run --release -p holstein-tests --bin crash -- --program '{}' --seed {}{}{}{cuts}",
+            self.program,
+            self.seed,
+            option("--plant", &self.planted),
+            option("--fault", &self.fault),
         )
     }
 }

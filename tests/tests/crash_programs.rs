@@ -2,29 +2,90 @@
 
 #![forbid(unsafe_code)]
 
-use holstein_testkit::SampleOptions;
+use holstein_testkit::{Rng, SampleOptions, Tearing};
 use holstein_tests::{Config, Depth, Explorer, Program, Start};
 
-fn explore(depth: Depth, programs: impl IntoIterator<Item = Program>) {
-    let mut explorer = Explorer::new(depth);
-    for program in programs {
-        explorer.explore(&program).expect("the start can be made");
+fn depth(config: Config) -> Depth {
+    let mut states = SampleOptions { samples: 2, ..SampleOptions::default() };
+    if config.cluster > 512 {
+        // Large clusters make large states.
+        states.tearing = Tearing::Last;
     }
+    Depth { states, reopen_every: 32, opinion_every: 4096, ..Depth::default() }
+}
+
+fn starts(config: Config) -> impl Iterator<Item = Start> {
+    Start::OWN.into_iter().filter(move |start| start.fits(config))
+}
+
+fn expect_none(explorer: &Explorer, what: &str) {
     for violation in &explorer.violations {
         eprintln!("{violation}");
     }
-    eprintln!("{}", explorer.tally);
+    eprintln!("{what}: {}", explorer.tally);
     assert_eq!(explorer.tally.violations, 0);
-    assert!(explorer.tally.judged > explorer.tally.programs, "states were judged");
+    assert!(explorer.tally.judged >= explorer.tally.programs, "states were judged");
 }
 
-fn short() -> Depth {
-    let states = SampleOptions { samples: 2, ..SampleOptions::default() };
-    Depth { states, opinion_every: 8192, ..Depth::default() }
+fn explore(config: Config, what: &str, programs: impl IntoIterator<Item = Program>) {
+    let mut explorer = Explorer::new(depth(config));
+    for program in programs {
+        explorer.explore(&program).expect("the start can be made");
+    }
+    expect_none(&explorer, what);
 }
 
 #[test]
 fn crash_all_programs_of_two_on_small_clusters() {
-    let starts = Start::OWN.into_iter().filter(|start| start.fits(Config::SMALL));
-    explore(short(), starts.flat_map(|start| Program::all(Config::SMALL, start, 2)));
+    let config = Config::SMALL;
+    explore(config, "all of 2", starts(config).flat_map(|s| Program::all(config, s, 2)));
+}
+
+#[test]
+fn crash_all_programs_of_two_beside_a_snapshot() {
+    explore(Config::SMALL, "snapshot", Program::all(Config::SMALL, Start::Snapshot, 2));
+}
+
+#[test]
+fn crash_all_programs_of_two_over_compressed_clusters() {
+    explore(Config::SMALL, "compressed", Program::all(Config::SMALL, Start::Compressed, 2));
+}
+
+#[test]
+fn crash_some_programs_of_three_on_small_clusters() {
+    let config = Config::SMALL;
+    let all = starts(config).flat_map(|s| Program::all(config, s, 3));
+    explore(config, "some of 3", all.step_by(7));
+}
+
+#[test]
+fn crash_random_programs_on_small_clusters() {
+    let config = Config::SMALL;
+    let mut rng = Rng::new(1);
+    let random = |s| (0..80).map(|_| Program::random(config, s, &mut rng)).collect::<Vec<_>>();
+    let programs: Vec<_> = starts(config).map(random).collect();
+    explore(config, "random", programs.into_iter().flatten());
+}
+
+#[test]
+fn crash_some_programs_of_two_in_every_configuration() {
+    for config in Config::all() {
+        let every = match config.cluster {
+            512 => 5,
+            65536 => 17,
+            _ => 61,
+        };
+        let programs = starts(config).flat_map(|s| Program::all(config, s, 2));
+        explore(config, &config.to_string(), programs.step_by(every));
+    }
+}
+
+#[test]
+fn crash_after_a_fault() {
+    let config = Config::SMALL;
+    let mut explorer = Explorer::new(depth(config));
+    for program in starts(config).flat_map(|s| Program::all(config, s, 2)).step_by(11) {
+        explorer.explore_every_fault(&program).expect("the start can be made");
+    }
+    expect_none(&explorer, "after faults");
 }

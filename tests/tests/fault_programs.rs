@@ -22,7 +22,20 @@ fn explore(config: Config, starts: &[Start], every: usize) {
 
 #[test]
 fn fault_at_every_call_of_programs_of_two() {
-    explore(Config::SMALL, &Start::OWN, 10);
+    explore(Config::SMALL, &Start::OWN, 7);
+}
+
+#[test]
+fn fault_beside_a_snapshot_and_over_compressed_clusters() {
+    explore(Config::SMALL, &Start::FOREIGN, 9);
+}
+
+#[test]
+fn fault_in_every_configuration() {
+    for config in Config::all() {
+        let every = if config.cluster > 1 << 20 { 251 } else { 61 };
+        explore(config, &Start::OWN, every);
+    }
 }
 
 /// The header's switch to a larger L1 table is written and reported as failed: what was written

@@ -14,7 +14,8 @@ crash: explores what power cuts can leave of an image
   --threads N    programs run at the same time (one for each processor)
   --program P    only this program, as violations name it: v3:512:16/filled/w@0+512,f
   --plant BUG    with a planted bug, which must be found: FirstBarrierMissing and so on
-  --fault F@N    with --program, no cuts: call N of the program fails as F says
+  --fault F@N    with --program: call N of the program fails as F says, and no cuts
+  --cuts yes     with --fault: and cuts
   --faults yes   no cuts: every call of every program of two fails in every way
 
 Exit code 0: all done, no violation. 1: violations. 2: wrong use. 3: not all was done in time.
@@ -32,7 +33,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    if run.faults || run.fault.is_some() {
+    if run.faults || (run.fault.is_some() && !run.cuts) {
         return faults(&run);
     }
     match long_run::run(&run) {
@@ -89,6 +90,7 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Option<LongRun>, Stri
                 let call = call.parse().map_err(|e| format!("{name} {value:?}: {e}"))?;
                 run.fault = Some((plan.parse()?, call));
             }
+            "--cuts" => run.cuts = value == "yes",
             "--faults" => run.faults = value == "yes",
             _ => return Err(format!("unknown option {name:?}")),
         }
