@@ -44,7 +44,7 @@ impl Yielding {
 
 impl Storage for Yielding {
     fn read_vectored_at(&self, at: HostOffset, into: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        if self.slow_reads && self.calls.load(Ordering::Relaxed) % 4 == 0 {
+        if self.slow_reads && self.calls.load(Ordering::Relaxed).is_multiple_of(4) {
             std::thread::sleep(std::time::Duration::from_micros(300));
         }
         self.around(|s| s.read_vectored_at(at, into))
