@@ -14,11 +14,6 @@ use crate::{
     explore_faults, explore_one_fault,
 };
 
-/// Random programs of each configuration and start.
-const RANDOM: u64 = 60;
-/// As many as that for each of the smallest clusters.
-const RANDOM_SMALL: u64 = 400;
-
 /// What to explore.
 #[derive(Clone, Debug)]
 pub struct LongRun {
@@ -214,44 +209,53 @@ fn starts(config: Config) -> impl Iterator<Item = Start> {
     Start::OWN.into_iter().chain(Start::FOREIGN).filter(move |start| start.fits(config))
 }
 
-/// All the work, the least time first for what must be complete.
+/// All the work; large clusters last, since they take most of the time.
 fn batches(seed: u64) -> Vec<Batch> {
+    let (large, small): (Vec<_>, Vec<_>) =
+        Config::all().into_iter().partition(|config| config.cluster > 1 << 20);
     let mut all = Vec::new();
-    for config in Config::all() {
-        for start in starts(config) {
-            let programs = Program::all(config, start, 2);
-            let depth = depth(seed, config.cluster);
-            all.push(Batch { name: "all of 2", programs, depth, faults: false });
-        }
-    }
-    for start in starts(Config::SMALL) {
-        // Ten batches a start, so that threads share them.
-        let programs = Program::all(Config::SMALL, start, 3);
-        for part in programs.chunks(100) {
-            let depth = depth(seed, Config::SMALL.cluster);
-            all.push(Batch { name: "all of 3", programs: part.to_vec(), depth, faults: false });
-        }
-    }
+    all_of(2, &small, seed, &mut all);
+    all_of(3, &[Config::SMALL], seed, &mut all);
     for start in starts(Config::SMALL) {
         let programs = Program::all(Config::SMALL, start, 2);
-        for part in programs.chunks(25) {
-            let depth = depth(seed, Config::SMALL.cluster);
-            all.push(Batch {
-                name: "cuts after faults",
-                programs: part.to_vec(),
-                depth,
-                faults: true,
-            });
-        }
+        add("cuts after faults", &programs, true, seed, &mut all);
     }
-    let mut rng = Rng::new(seed);
-    for config in Config::all() {
-        for start in starts(config) {
-            let count = if config.cluster == 512 { RANDOM_SMALL } else { RANDOM };
-            let programs = (0..count).map(|_| Program::random(config, start, &mut rng)).collect();
-            let depth = depth(seed, config.cluster);
-            all.push(Batch { name: "samples", programs, depth, faults: false });
-        }
-    }
+    samples(&small, seed, &mut all);
+    all_of(2, &large, seed, &mut all);
+    samples(&large, seed, &mut all);
     all
+}
+
+fn all_of(len: u32, configs: &[Config], seed: u64, all: &mut Vec<Batch>) {
+    for &config in configs {
+        for start in starts(config) {
+            let name = if len == 2 { "all of 2" } else { "all of 3" };
+            add(name, &Program::all(config, start, len), false, seed, all);
+        }
+    }
+}
+
+fn samples(configs: &[Config], seed: u64, all: &mut Vec<Batch>) {
+    let mut rng = Rng::new(seed);
+    for &config in configs {
+        for start in starts(config) {
+            let count = match config.cluster {
+                512 => 400,
+                65536 => 60,
+                _ => 15,
+            };
+            let programs: Vec<_> =
+                (0..count).map(|_| Program::random(config, start, &mut rng)).collect();
+            add("samples", &programs, false, seed, all);
+        }
+    }
+}
+
+/// Adds programs on one start in pieces, so that threads share them.
+fn add(name: &'static str, programs: &[Program], faults: bool, seed: u64, all: &mut Vec<Batch>) {
+    let cluster = programs.first().map_or(0, |program| program.config.cluster);
+    for part in programs.chunks(if faults || cluster > 1 << 20 { 25 } else { 100 }) {
+        let depth = depth(seed, cluster);
+        all.push(Batch { name, programs: part.to_vec(), depth, faults });
+    }
 }
