@@ -52,6 +52,7 @@ thread_local! {
 
 static NEXT_HOME: AtomicUsize = AtomicUsize::new(0);
 
+#[inline]
 fn home() -> usize {
     HOME.with(|home| {
         if home.get() == usize::MAX {

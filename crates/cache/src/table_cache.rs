@@ -65,6 +65,8 @@ pub struct CacheFull {
 #[derive(Debug)]
 pub struct TableCache {
     words: usize,
+    /// Binary logarithm of the largest power of two in the bytes of a table.
+    bits: u32,
     ways: usize,
     sets: Box<[OnceLock<Box<Set>>]>,
     dirty: Mutex<BTreeSet<u64>>,
@@ -111,6 +113,7 @@ impl TableCache {
         let sets = (capacity / ways).max(1);
         Arc::new(Self {
             words,
+            bits: table_bytes.trailing_zeros(),
             ways,
             sets: (0..sets).map(|_| OnceLock::new()).collect(),
             dirty: Mutex::default(),
@@ -125,10 +128,15 @@ impl TableCache {
         self.words as u64 * 8
     }
 
+    #[inline]
     fn set_index(&self, at: HostOffset) -> usize {
-        let number = at.get() / self.table_bytes();
-        // The remainder is below the number of sets, which is a usize.
-        usize::try_from(number % self.sets.len() as u64).unwrap_or(0)
+        // A shift and at most one division: this is on the way of every read.
+        let number = at.get() >> self.bits;
+        match self.sets.len() {
+            1 => 0,
+            // The remainder is below the number of sets, which is a usize.
+            sets => usize::try_from(number % sets as u64).unwrap_or(0),
+        }
     }
 
     fn set(&self, at: HostOffset) -> &Set {
@@ -380,11 +388,17 @@ impl Hold {
 
     /// Stores `values` from word `i` on and marks them dirty; readers see each word old or new.
     pub fn store(&self, i: usize, values: &[u64]) {
+        self.store_with(i, values.len(), |k| values[k]);
+    }
+
+    /// Stores `value(0)`, `value(1)` and so on into `n` words from word `i` on and marks them dirty;
+    /// readers see each word old or new.
+    pub fn store_with(&self, i: usize, n: usize, value: impl Fn(usize) -> u64) {
         let set = self.set();
-        for (word, value) in set.words(self.way)[i..i + values.len()].iter().zip(values) {
-            word.store(*value, Ordering::Release);
+        for (k, word) in set.words(self.way)[i..i + n].iter().enumerate() {
+            word.store(value(k), Ordering::Release);
         }
-        self.mark(i, values.len());
+        self.mark(i, n);
     }
 
     /// Stores pairs of words; readers see each table as it was before or after all of them.

@@ -10,8 +10,16 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 /// deadlock.
 #[derive(Debug, Default)]
 pub struct RangeTickets {
-    held: Mutex<BTreeMap<u64, u64>>,
+    held: Mutex<Held>,
     given_back: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    /// First cluster to the one past the last.
+    runs: BTreeMap<u64, u64>,
+    /// Threads in [`Busy::wait`]: waking nobody would be a system call for each write.
+    waiting: usize,
 }
 
 /// The exclusive right to change the mapping of a run of guest clusters; given back on drop.
@@ -31,7 +39,7 @@ pub struct Busy {
 }
 
 impl RangeTickets {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, u64>> {
+    fn lock(&self) -> MutexGuard<'_, Held> {
         self.held.lock().expect("no holder of the ticket lock panics")
     }
 
@@ -41,16 +49,18 @@ impl RangeTickets {
     /// [`Busy`] if one of them is taken.
     pub fn take(self: &Arc<Self>, first: u64, end: u64) -> Result<Ticket, Busy> {
         let mut held = self.lock();
-        if overlaps(&held, first, end) {
+        if held.overlaps(first, end) {
             return Err(Busy { tickets: Arc::clone(self), first, end });
         }
-        held.insert(first, end);
+        held.runs.insert(first, end);
         Ok(Ticket { tickets: Arc::clone(self), first })
     }
 }
 
-fn overlaps(held: &BTreeMap<u64, u64>, first: u64, end: u64) -> bool {
-    held.range(..end).next_back().is_some_and(|(_, held_end)| *held_end > first)
+impl Held {
+    fn overlaps(&self, first: u64, end: u64) -> bool {
+        self.runs.range(..end).next_back().is_some_and(|(_, held_end)| *held_end > first)
+    }
 }
 
 impl Busy {
@@ -58,16 +68,22 @@ impl Busy {
     /// asks again.
     pub fn wait(&self) {
         let mut held = self.tickets.lock();
-        while overlaps(&held, self.first, self.end) {
+        held.waiting += 1;
+        while held.overlaps(self.first, self.end) {
             held = self.tickets.given_back.wait(held).expect("no holder of the ticket lock panics");
         }
+        held.waiting -= 1;
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.tickets.lock().remove(&self.first);
-        self.tickets.given_back.notify_all();
+        let mut held = self.tickets.lock();
+        held.runs.remove(&self.first);
+        if held.waiting > 0 {
+            drop(held);
+            self.tickets.given_back.notify_all();
+        }
     }
 }
 
@@ -89,5 +105,24 @@ mod tests {
         drop(before);
         drop(tickets.take(6, 20).expect("given back"));
         drop(after);
+    }
+
+    #[test]
+    fn a_waiter_goes_on_when_the_run_is_given_back() {
+        let tickets = Arc::new(RangeTickets::default());
+        let held = tickets.take(10, 20).expect("nobody holds anything");
+        let busy = tickets.take(15, 16).expect_err("it is taken");
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| {
+                busy.wait();
+                tickets.take(15, 16).map(drop)
+            });
+            while tickets.lock().waiting == 0 {
+                std::thread::yield_now();
+            }
+            drop(held);
+            assert!(waiter.join().expect("the waiter does not panic").is_ok());
+        });
+        assert_eq!(tickets.lock().waiting, 0);
     }
 }

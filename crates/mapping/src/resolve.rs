@@ -46,51 +46,13 @@ impl Mapping {
     #[inline]
     pub fn resolve(&self, range: GuestRange) -> Result<Resolved, MapError> {
         let inner = &*self.0;
-        let mut at = range.start;
-        let end = range.end();
-        let mut found: Option<Extent> = None;
-        while at < end {
-            let l1_index = inner.geometry.l1_index(at);
-            let raw = inner.l1.get(l1_index);
-            let entry = L1Entry::decode(raw, inner.geometry)
-                .map_err(|source| MapError::L1Entry { index: l1_index, source })?;
-            let stretch = match entry {
-                L1Entry::Unallocated => {
-                    let span = inner.geometry.bytes_per_l2();
-                    let next = GuestOffset::new((at.get() / span + 1).saturating_mul(span));
-                    let len = next.min(end) - at;
-                    let extent = Extent { len, kind: ExtentKind::Unallocated };
-                    Stretch { extent, whole: true }
-                }
-                L1Entry::Table { at: table, .. } => {
-                    let place = inner.slices.place(table, at);
-                    let want = end - at;
-                    let stretch = inner.l2.read(place.slice, |words| {
-                        inner.stretch(words, place.word, place.left, at, want)
-                    });
-                    match stretch {
-                        Some(result) => {
-                            result.map_err(|(at, source)| MapError::L2Entry { at, source })?
-                        }
-                        None if found.is_some() => break,
-                        None => return Ok(Resolved::Wanted(Fetch::Slice(place.slice))),
-                    }
-                }
-            };
-            at = at + stretch.extent.len;
-            match &mut found {
-                None => found = Some(stretch.extent),
-                Some(extent) => {
-                    if !extent.join(stretch.extent) {
-                        break;
-                    }
-                }
-            }
-            if !stretch.whole {
-                break;
-            }
+        let rest_of_cluster =
+            inner.geometry.cluster_size() - inner.geometry.in_cluster(range.start);
+        if range.len <= rest_of_cluster && !range.is_empty() {
+            inner.resolve_cluster(range)
+        } else {
+            inner.resolve_clusters(range)
         }
-        Ok(Resolved::Extent(found.unwrap_or(Extent { len: 0, kind: ExtentKind::Unallocated })))
     }
 
     /// The host offset and length of the part of `range` that may be written where it is.
@@ -121,6 +83,89 @@ impl Mapping {
 }
 
 impl Inner {
+    /// The extent of a range within one cluster: most requests, so with one look at each table and
+    /// without the steps that join clusters.
+    #[inline]
+    fn resolve_cluster(&self, range: GuestRange) -> Result<Resolved, MapError> {
+        let l1_index = self.geometry.l1_index(range.start);
+        let entry = L1Entry::decode(self.l1.get(l1_index), self.geometry)
+            .map_err(|source| MapError::L1Entry { index: l1_index, source })?;
+        let kind = match entry {
+            L1Entry::Unallocated => ExtentKind::Unallocated,
+            L1Entry::Table { at: table, .. } => {
+                let place = self.slices.place(table, range.start);
+                match self.l2.read(place.slice, |words| words.get(place.word)) {
+                    None => return Ok(Resolved::Wanted(Fetch::Slice(place.slice))),
+                    Some(raw) => self
+                        .kind(raw, range.start)
+                        .map_err(|source| MapError::L2Entry { at: range.start, source })?,
+                }
+            }
+        };
+        Ok(Resolved::Extent(Extent { len: range.len, kind }))
+    }
+
+    /// The extent of a range of any length.
+    fn resolve_clusters(&self, range: GuestRange) -> Result<Resolved, MapError> {
+        let mut at = range.start;
+        let end = range.end();
+        let mut found: Option<Extent> = None;
+        while at < end {
+            let l1_index = self.geometry.l1_index(at);
+            let raw = self.l1.get(l1_index);
+            let entry = L1Entry::decode(raw, self.geometry)
+                .map_err(|source| MapError::L1Entry { index: l1_index, source })?;
+            let stretch = match entry {
+                L1Entry::Unallocated => {
+                    let span = self.geometry.bytes_per_l2();
+                    let next = GuestOffset::new((at.get() / span + 1).saturating_mul(span));
+                    let len = next.min(end) - at;
+                    let extent = Extent { len, kind: ExtentKind::Unallocated };
+                    Stretch { extent, whole: true }
+                }
+                L1Entry::Table { at: table, .. } => {
+                    let place = self.slices.place(table, at);
+                    let want = end - at;
+                    let stretch = self.l2.read(place.slice, |words| {
+                        self.stretch(words, place.word, place.left, at, want)
+                    });
+                    match stretch {
+                        Some(result) => {
+                            result.map_err(|(at, source)| MapError::L2Entry { at, source })?
+                        }
+                        None if found.is_some() => break,
+                        None => return Ok(Resolved::Wanted(Fetch::Slice(place.slice))),
+                    }
+                }
+            };
+            at = at + stretch.extent.len;
+            match &mut found {
+                None => found = Some(stretch.extent),
+                Some(extent) => {
+                    if !extent.join(stretch.extent) {
+                        break;
+                    }
+                }
+            }
+            if !stretch.whole {
+                break;
+            }
+        }
+        Ok(Resolved::Extent(found.unwrap_or(Extent { len: 0, kind: ExtentKind::Unallocated })))
+    }
+
+    /// What an entry makes of the part of its cluster from `at` on.
+    #[inline]
+    fn kind(&self, raw: u64, at: GuestOffset) -> Result<ExtentKind, EntryError> {
+        let skip = self.geometry.in_cluster(at);
+        Ok(match ClusterState::decode(raw, &self.rules)? {
+            ClusterState::Unallocated => ExtentKind::Unallocated,
+            ClusterState::Zero { at, .. } => ExtentKind::Zero { at: at.map(|at| at + skip) },
+            ClusterState::Data { at, .. } => ExtentKind::Data { at: at + skip },
+            ClusterState::Compressed(run) => ExtentKind::Compressed { run, skip },
+        })
+    }
+
     fn state(
         &self,
         words: Words<'_>,
@@ -143,16 +188,11 @@ impl Inner {
         let cluster = self.geometry.cluster_size();
         let skip = self.geometry.in_cluster(at);
         let first_len = (cluster - skip).min(want);
-        let kind = match self.state(words, word, at)? {
-            ClusterState::Unallocated => ExtentKind::Unallocated,
-            ClusterState::Zero { at, .. } => ExtentKind::Zero { at: at.map(|at| at + skip) },
-            ClusterState::Data { at, .. } => ExtentKind::Data { at: at + skip },
-            ClusterState::Compressed(run) => {
-                let extent = Extent { len: first_len, kind: ExtentKind::Compressed { run, skip } };
-                return Ok(Stretch { extent, whole: false });
-            }
-        };
+        let kind = self.kind(words.get(word), at).map_err(|source| (at, source))?;
         let mut extent = Extent { len: first_len, kind };
+        if matches!(kind, ExtentKind::Compressed { .. }) {
+            return Ok(Stretch { extent, whole: false });
+        }
         for n in 1..left {
             if extent.len >= want {
                 break;

@@ -121,13 +121,10 @@ impl Mapping {
             inner.refcounts.commit(reservation);
         }
         let cluster = inner.geometry.cluster_size();
-        let values: Vec<u64> = (0_u64..)
-            .zip(&plan.old)
-            .map(|(n, _)| (plan.first_at + n * cluster).get() | COPIED)
-            .collect();
-        plan.hold.store(plan.word, &values);
-        for (value, old) in values.iter().zip(&plan.old) {
-            inner.retire_state(*old, *value & !COPIED, Freed::Replaced);
+        let place = |n: usize| plan.first_at.get() + n as u64 * cluster;
+        plan.hold.store_with(plan.word, plan.old.len(), |n| place(n) | COPIED);
+        for (n, old) in plan.old.iter().enumerate() {
+            inner.retire_state(*old, place(n), Freed::Replaced);
         }
     }
 }
