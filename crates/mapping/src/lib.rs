@@ -2,7 +2,7 @@
 //!
 //! The spine of the engine. A read *resolves* a range to extents; a write *prepares* a plan, its
 //! payload is moved by somebody else, and *committing* the plan touches memory only and cannot
-//! fail. Where something is not in memory the answer says what is [`Wanted`]; where another writer
+//! fail. Where something is not in memory the answer says what is wanted ([`Fetch`]); where another writer
 //! is at work on the same clusters it is [`Busy`]. Payload never passes through this crate.
 //!
 //! ```text
