@@ -7,6 +7,7 @@ use std::sync::Arc;
 use holstein_guard::planted::Bug;
 use holstein_testkit::{CrashState, SampleOptions};
 
+use crate::accepted::Accepted;
 use crate::faulty_run::count_calls;
 use crate::judge::{judge, judge_reopened, judge_snapshot};
 use crate::{Base, Config, FaultPlan, Program, Recorded, SecondOpinion, Start, Violation};
@@ -165,13 +166,18 @@ impl Explorer {
         };
         let owed = owed_hashes(program, &names);
         let options = self.depth.states;
+        let mut accepted = (None, Accepted::default());
         let counts = recorded.log.for_each_state(&options, &mut |state| {
             let mark = state.mark.and_then(|mark| usize::try_from(mark).ok()).unwrap_or(0);
             if !self.seen.insert(state.hash ^ owed[mark.min(owed.len() - 1)]) {
                 return Ok(());
             }
             self.tally.judged += 1;
-            let Err(what) = self.judge(state, &recorded, &base) else { return Ok(()) };
+            if accepted.0 != state.mark {
+                accepted = (state.mark, Accepted::default());
+            }
+            let judged = self.judge(state, &recorded, &base, &mut accepted.1);
+            let Err(what) = judged else { return Ok(()) };
             self.violation(&names, state.to_string(), what, recorded.log.to_string());
             if self.depth.first_only { Err(()) } else { Ok(()) }
         });
@@ -199,9 +205,10 @@ impl Explorer {
         state: &CrashState,
         recorded: &Recorded,
         base: &Base,
+        accepted: &mut Accepted,
     ) -> Result<(), String> {
         let moment = recorded.moment(state.mark);
-        judge(&state.image, moment)?;
+        judge(&state.image, moment, accepted)?;
         if let Some(snapshot) = &base.snapshot {
             judge_snapshot(&state.image, snapshot)?;
         }

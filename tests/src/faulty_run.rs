@@ -50,7 +50,7 @@ pub fn count_calls(program: &Program, base: &Base, fault: &Fault) -> Result<u64,
         Arc::new(Witness::new(FaultStorage::new(SnapshotStorage::new(base.image.clone()))));
     storage.inner().arm(Fault { after: u64::MAX, ..fault.clone() });
     let text = |e: holstein::Error| format!("{program} without a fault: {e}");
-    let image = options(program.start).open_storage(shared(&storage)).map_err(text)?;
+    let image = options(program).open_storage(shared(&storage)).map_err(text)?;
     for (id, &op) in (1..).zip(&program.ops) {
         perform(&image, op, id).map_err(text)?;
     }
@@ -73,7 +73,7 @@ pub fn run_with_fault(
         Arc::new(Witness::new(FaultStorage::new(SnapshotStorage::new(base.image.clone()))));
     storage.inner().arm(fault.clone());
     let mut run = Run { storage, now: base.moment.clone(), reported: false };
-    let opened = caught("opening", || options(program.start).open_storage(shared(&run.storage)))?;
+    let opened = caught("opening", || options(program).open_storage(shared(&run.storage)))?;
     match opened {
         Ok(image) => run.requests(program, fault, image)?,
         Err(_) => run.reported = true,

@@ -2,8 +2,8 @@
 
 use crate::{Config, Op};
 
-/// Places on the disk of a configuration. The disk ends a little after the border between the
-/// clusters of its first two L2 tables, and all happens around that border.
+/// Places on the disk of a configuration. The disk needs five L2 tables, the last of them for a few
+/// clusters. What the alphabet does is around the border between the first two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
     /// Bytes of a cluster.
@@ -22,7 +22,7 @@ impl Layout {
         let per_table = cluster / 8;
         // The last cluster is not whole, where clusters are of more than a sector.
         let part = if cluster > 512 { 512 } else { 0 };
-        Self { cluster, per_table, size: (per_table + 6) * cluster + part }
+        Self { cluster, per_table, size: (4 * per_table + 6) * cluster + part }
     }
 
     /// The first byte of cluster `n`, counted from the fourth before the end of the first table.
@@ -53,7 +53,7 @@ impl Layout {
             // Over what many starts have there.
             Op::Write { at: self.at(1) - bit, len: 2 * bit },
             // Part of one cluster and all of the next.
-            Op::Zero { at: self.at(1) + cluster / 2, len: cluster / 2 + cluster, unmap: true },
+            Op::Zero { at: self.at(2) - bit, len: bit + cluster, unmap: true },
             Op::Zero { at: self.at(0), len: 2 * cluster, unmap: false },
             Op::Discard { at: self.at(0), len: 3 * cluster },
             Op::Flush,

@@ -11,6 +11,7 @@
 
 #![forbid(unsafe_code)]
 
+mod accepted;
 mod base;
 mod config;
 mod contents;
@@ -32,6 +33,7 @@ mod violation;
 mod whole_sectors;
 mod witness;
 
+pub use accepted::Accepted;
 pub use base::Base;
 pub use config::Config;
 pub use contents::{Reads, Stretch, for_each_stretch};

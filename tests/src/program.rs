@@ -47,18 +47,19 @@ impl Program {
 /// A request within a disk of `size` bytes, which it may let grow.
 fn random_op(layout: Layout, size: &mut u64, rng: &mut Rng) -> Op {
     let cluster = layout.cluster;
-    let first = match rng.below(8) {
+    let first: u64 = match rng.below(8) {
         0 => 0,
         1 => (*size - 1) / cluster,
         2 => rng.below(8),
-        _ => layout.at(rng.below(8)) / cluster,
+        // Around the end of one of the tables, mostly the first.
+        _ => layout.at(rng.below(8)) / cluster + rng.below(6).saturating_sub(2) * layout.per_table,
     };
     let unit = match rng.below(4) {
         0 => 1,
         1 => 512,
         _ => cluster,
     };
-    let start = first * cluster;
+    let start = first.min((*size - 1) / cluster) * cluster;
     let at = (start + rng.below(cluster) / unit * unit).min(*size - 1);
     let most = match rng.below(4) {
         0 => 3 * cluster,

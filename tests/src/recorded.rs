@@ -67,7 +67,7 @@ struct Run {
 
 impl Run {
     fn whole(&mut self, program: &Program, judged: bool) -> Result<(), String> {
-        let opened = options(program.start).open_storage(Arc::<Stack>::clone(&self.storage));
+        let opened = options(program).open_storage(Arc::<Stack>::clone(&self.storage));
         let Some(image) = self.unless_faulty("open for the program", opened)? else {
             return Ok(());
         };
@@ -120,10 +120,17 @@ impl Run {
     }
 }
 
-/// How images are opened for programs: some starts let freed clusters be holes.
-pub(crate) fn options(start: Start) -> OpenOptions {
-    let holes = matches!(start, Start::Reuse | Start::Snapshot);
-    OpenOptions::new().pass_discard_request(holes).pass_discard_other(holes)
+/// How images are opened for programs: with some starts freed clusters become holes, with some the
+/// caches hold two slices of tables, so that programs start runs by themselves.
+pub(crate) fn options(program: &Program) -> OpenOptions {
+    let holes = matches!(program.start, Start::Reuse | Start::Snapshot);
+    let options = OpenOptions::new().pass_discard_request(holes).pass_discard_other(holes);
+    if matches!(program.start, Start::Zeroed | Start::TableEdge) {
+        let slice = program.config.cluster.min(4096);
+        options.l2_cache_entry_size(slice).l2_cache_size(2 * slice)
+    } else {
+        options
+    }
 }
 
 /// A bug that is planted on this thread while this lives.

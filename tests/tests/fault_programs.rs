@@ -33,8 +33,9 @@ fn fault_beside_a_snapshot_and_over_compressed_clusters() {
 #[test]
 fn fault_in_every_configuration() {
     for config in Config::all() {
-        let every = if config.cluster > 1 << 20 { 251 } else { 61 };
-        explore(config, &Start::OWN, every);
+        // Clusters of 2 MiB take long, and say little that those of 64 KiB do not.
+        let starts = if config.cluster > 1 << 20 { &Start::OWN[1..2] } else { &Start::OWN[..] };
+        explore(config, starts, if config.cluster > 1 << 20 { 97 } else { 61 });
     }
 }
 
