@@ -258,18 +258,21 @@ fn convert(plan: &Plan<'_>, progress: &mut Progress) -> Result<(), Failure> {
         refuse_same(plan, &sources, strip_file_protocol(plan.target))?;
     }
     let direct = cache.direct || source_cache.direct;
-    let copied = open_target(plan, cache)
-        .and_then(|target| fill_target(plan, &sources, target, direct, progress));
-    match (guard, copied) {
-        (None, copied) => copied,
-        (Some(guard), Ok(())) => {
+    let target = open_target(plan, cache)?;
+    // Without creation the target was there before, and a half-written one is to be told of.
+    let guard = guard.unwrap_or_else(|| TargetFile::before(strip_file_protocol(plan.target)));
+    match (guard, fill_target(plan, &sources, target, direct, progress)) {
+        (guard, Ok(())) => {
             guard.keep();
             Ok(())
         }
-        (Some(guard), Err(Failure::Error(prefix, error, status))) => {
+        // What fails before the first byte is copied leaves the target as it was.
+        (guard, Err(Failure::Error(prefix, error, status)))
+            if plan.create || prefix.starts_with("error while ") =>
+        {
             Err(Failure::Error(prefix, guard.failed(error), status))
         }
-        (Some(_), Err(other)) => Err(other),
+        (_, Err(other)) => Err(other),
     }
 }
 
