@@ -30,6 +30,7 @@
 #![forbid(unsafe_code)]
 
 mod pins;
+mod runs;
 mod sequencer;
 mod sizes;
 mod slots;

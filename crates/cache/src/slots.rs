@@ -7,6 +7,8 @@
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering, fence};
 use std::sync::{Mutex, MutexGuard, OnceLock};
 
+use crate::runs::{Known, Runs};
+
 /// Slots of a set; a table can be in any slot of its set.
 pub(crate) const WAYS: usize = 16;
 
@@ -46,6 +48,7 @@ pub(crate) struct Set {
     touched: [AtomicBool; WAYS],
     notes: [AtomicU8; WAYS],
     words: [OnceLock<Table>; WAYS],
+    runs: [Runs; WAYS],
     state: Mutex<SetState>,
 }
 
@@ -64,6 +67,7 @@ impl Set {
             touched: Default::default(),
             notes: Default::default(),
             words: Default::default(),
+            runs: Default::default(),
             state: Mutex::default(),
         }
     }
@@ -95,11 +99,31 @@ impl Set {
     /// and must not act on what it read before this returns.
     #[inline]
     pub(crate) fn read<R>(&self, tag: u64, f: impl Fn(&[AtomicU64], &AtomicU8) -> R) -> Option<R> {
+        self.read_way(tag, |way| f(self.words(way), &self.notes[way]))
+    }
+
+    /// As [`Self::read`], for what is known of word `i`.
+    ///
+    /// The answer is the word and whether [`Self::learn`] may help the next reader.
+    #[inline]
+    pub(crate) fn read_word(&self, tag: u64, i: usize, stride: u64) -> Option<(u64, bool)> {
+        self.read_way(tag, |way| {
+            let load = || self.words(way).get(i).map_or(0, |word| word.load(Ordering::Acquire));
+            match self.runs[way].word(i, stride) {
+                Known::Word(word) => (word, false),
+                Known::No => (load(), false),
+                Known::NotYet => (load(), true),
+            }
+        })
+    }
+
+    #[inline]
+    fn read_way<R>(&self, tag: u64, f: impl Fn(usize) -> R) -> Option<R> {
         loop {
             let way = self.find(tag)?;
             let before = self.versions[way].load(Ordering::Acquire);
             if before.is_multiple_of(2) && self.tags[way].load(Ordering::Acquire) == tag {
-                let result = f(self.words(way), &self.notes[way]);
+                let result = f(way);
                 fence(Ordering::Acquire);
                 if self.versions[way].load(Ordering::Relaxed) == before {
                     if !self.touched[way].load(Ordering::Relaxed) {
@@ -109,6 +133,26 @@ impl Set {
                 }
             }
             std::hint::spin_loop();
+        }
+    }
+
+    /// Notes a read of word `i`, which was in no known run, unless the lock or the table is taken.
+    #[cold]
+    pub(crate) fn learn(&self, tag: u64, i: usize, stride: u64) {
+        let Ok(state) = self.state.try_lock() else { return };
+        if let Some(way) = self.find(tag)
+            && state.slots[way].holds == 0
+        {
+            self.runs[way].learn(self.words(way), i, stride);
+        }
+    }
+
+    /// Stores `value(0)`, `value(1)` and so on from word `i` of a held slot on.
+    pub(crate) fn store(&self, way: usize, i: usize, n: usize, value: impl Fn(usize) -> u64) {
+        // First, so that who sees a new word does not see a run that says otherwise.
+        self.runs[way].forget(i, n);
+        for (k, word) in self.words(way)[i..i + n].iter().enumerate() {
+            word.store(value(k), Ordering::Release);
         }
     }
 
@@ -137,6 +181,7 @@ impl Set {
         self.change(way, || {
             self.tags[way].store(tag, Ordering::Release);
             self.notes[way].store(0, Ordering::Release);
+            self.runs[way].reset();
             for (i, w) in words.iter().enumerate() {
                 w.store(word(i), Ordering::Relaxed);
             }

@@ -67,6 +67,8 @@ pub struct TableCache {
     words: usize,
     /// Binary logarithm of the largest power of two in the bytes of a table.
     bits: u32,
+    /// What a word is more than the one before in tables that are asked for single words.
+    stride: u64,
     ways: usize,
     sets: Box<[OnceLock<Box<Set>>]>,
     dirty: Mutex<BTreeSet<u64>>,
@@ -107,6 +109,13 @@ impl TableCache {
     /// Room for `capacity` tables (at least 2) of `table_bytes`, a multiple of 8.
     #[must_use]
     pub fn new(table_bytes: u64, capacity: u64) -> Arc<Self> {
+        Self::with_stride(table_bytes, capacity, 0)
+    }
+
+    /// As [`Self::new`], for tables in whose runs each word is the one before plus `stride`:
+    /// [`Self::word`] is then quick for words in such runs.
+    #[must_use]
+    pub fn with_stride(table_bytes: u64, capacity: u64, stride: u64) -> Arc<Self> {
         let words = usize::try_from(table_bytes / 8).expect("a table is at most a cluster");
         let capacity = usize::try_from(capacity).unwrap_or(usize::MAX).max(2);
         let ways = capacity.min(NOMINAL_WAYS);
@@ -114,6 +123,7 @@ impl TableCache {
         Arc::new(Self {
             words,
             bits: table_bytes.trailing_zeros(),
+            stride,
             ways,
             sets: (0..sets).map(|_| OnceLock::new()).collect(),
             dirty: Mutex::default(),
@@ -159,6 +169,18 @@ impl TableCache {
     pub fn read<R>(&self, at: HostOffset, f: impl Fn(Words<'_>) -> R) -> Option<R> {
         let set = self.sets[self.set_index(at)].get()?;
         set.read(at.get(), |words, note| f(Words { words, note }))
+    }
+
+    /// Word `i` of the table at `at`, 0 past its end; `None` if the table is not in memory. Takes no
+    /// lock, but for the first reads of a stretch of words after it changed.
+    #[inline]
+    pub fn word(&self, at: HostOffset, i: usize) -> Option<u64> {
+        let set = self.sets[self.set_index(at)].get()?;
+        let (word, learn) = set.read_word(at.get(), i, self.stride)?;
+        if learn && self.stride != 0 {
+            set.learn(at.get(), i, self.stride);
+        }
+        Some(word)
     }
 
     /// Sets the byte beside the table, if the table is in memory.
@@ -394,10 +416,7 @@ impl Hold {
     /// Stores `value(0)`, `value(1)` and so on into `n` words from word `i` on and marks them dirty;
     /// readers see each word old or new.
     pub fn store_with(&self, i: usize, n: usize, value: impl Fn(usize) -> u64) {
-        let set = self.set();
-        for (k, word) in set.words(self.way)[i..i + n].iter().enumerate() {
-            word.store(value(k), Ordering::Release);
-        }
+        self.set().store(self.way, i, n, value);
         self.mark(i, n);
     }
 
@@ -405,11 +424,7 @@ impl Hold {
     pub fn store_whole(&self, i: usize, values: &[u64]) {
         let set = self.set();
         let state = set.lock();
-        set.change(self.way, || {
-            for (word, value) in set.words(self.way)[i..i + values.len()].iter().zip(values) {
-                word.store(*value, Ordering::Release);
-            }
-        });
+        set.change(self.way, || set.store(self.way, i, values.len(), |k| values[k]));
         drop(state);
         self.mark(i, values.len());
     }
@@ -418,8 +433,9 @@ impl Hold {
     pub fn update(&self, i: usize, n: usize, mut f: impl FnMut(usize, u64) -> u64) {
         let set = self.set();
         let mut state = set.lock();
-        for (k, word) in set.words(self.way)[i..i + n].iter().enumerate() {
-            word.store(f(i + k, word.load(Ordering::Acquire)), Ordering::Release);
+        for k in i..i + n {
+            let new = f(k, self.get(k));
+            set.store(self.way, k, 1, |_| new);
         }
         self.mark_locked(&mut state, i, n);
     }

@@ -99,7 +99,8 @@ impl World {
         let file: BTreeMap<u64, Words> =
             (1..=TABLES).map(|t| (t, (0..WORDS as u64).map(|w| t << 32 | w).collect())).collect();
         Self {
-            cache: TableCache::new(TABLE, capacity),
+            // The tables of the file are runs, until something is stored in them.
+            cache: TableCache::with_stride(TABLE, capacity, 1),
             now: file.clone(),
             file,
             notes: BTreeMap::new(),
@@ -324,6 +325,9 @@ impl World {
             match found {
                 Some((found, note)) => {
                     prop_assert_eq!(&found, words, "table {}", t);
+                    let single: Option<Words> =
+                        (0..words.len()).map(|i| self.cache.word(at(*t), i)).collect();
+                    prop_assert_eq!(single.as_ref(), Some(words), "words of table {}", t);
                     // A note is lost with the table, and never another table's.
                     let noted = self.notes.get(t).copied().unwrap_or(0);
                     prop_assert!(note == noted || note == 0, "table {} has note {}", t, note);
@@ -427,5 +431,49 @@ fn pairs_are_seen_old_or_new() {
         }
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
         reader.join().expect("every pair was whole");
+    });
+}
+
+/// Single words come from the runs that are known of a table; a run that is replaced while it is
+/// learnt must not be remembered.
+#[test]
+fn a_word_is_never_older_than_what_was_acknowledged() {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    const ROUNDS: u64 = 4000;
+    let cache = TableCache::with_stride(TABLE, 2, 1);
+    cache.install_zeros(at(1)).expect("there is room");
+    // Round n makes the table one run from (n + 1) * 1024 on.
+    let round_of = |word: u64, i: usize| (word - i as u64) / 1024 - 1;
+    let store = |n: u64| {
+        let hold = cache.hold(at(1)).expect("it was installed");
+        hold.store_with(0, WORDS, |k| (n + 1) * 1024 + k as u64);
+    };
+    store(0);
+    let acknowledged = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for first in 0..2 {
+            let (cache, acknowledged) = (&cache, &acknowledged);
+            scope.spawn(move || {
+                let mut i = first;
+                loop {
+                    let before = acknowledged.load(Ordering::Acquire);
+                    let word = cache.word(at(1), i).expect("it stays in memory");
+                    assert!(round_of(word, i) >= before, "word {i} is of an older round");
+                    if before == ROUNDS {
+                        break;
+                    }
+                    i = (i + 37) % WORDS;
+                }
+            });
+        }
+        for n in 1..=ROUNDS {
+            store(n);
+            acknowledged.store(n, Ordering::Release);
+            if n % 4 == 0 {
+                // Time for the readers to learn.
+                std::thread::yield_now();
+            }
+        }
     });
 }

@@ -103,7 +103,12 @@ impl Mapping {
             .map(|b| u64::from_be_bytes(b.try_into().expect("chunks of 8 bytes")));
         Ok(Self(Arc::new(Inner {
             l1: L1Table::new(config.l1, entries),
-            l2: TableCache::new(config.sizes.l2_slice, config.sizes.l2_slices),
+            l2: TableCache::with_stride(
+                config.sizes.l2_slice,
+                config.sizes.l2_slices,
+                // Neighbours that lie in the file as they do in the disk.
+                geometry.cluster_size(),
+            ),
             slices: Slices::new(geometry, config.sizes.l2_slice),
             geometry,
             rules: config.rules,

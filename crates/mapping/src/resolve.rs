@@ -94,7 +94,7 @@ impl Inner {
             L1Entry::Unallocated => ExtentKind::Unallocated,
             L1Entry::Table { at: table, .. } => {
                 let place = self.slices.place(table, range.start);
-                match self.l2.read(place.slice, |words| words.get(place.word)) {
+                match self.l2.word(place.slice, place.word) {
                     None => return Ok(Resolved::Wanted(Fetch::Slice(place.slice))),
                     Some(raw) => self
                         .kind(raw, range.start)
