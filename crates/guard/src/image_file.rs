@@ -139,8 +139,11 @@ impl ImageFile {
             return Err(GuardError::Poisoned { source: Arc::clone(source) });
         }
         let first = self.geometry.host_cluster(range.start);
-        let count =
-            self.geometry.clusters_for(self.geometry.in_host_cluster(range.start) + range.len);
+        // A write of nothing touches nothing, wherever it begins.
+        let count = match range.len {
+            0 => 0,
+            len => self.geometry.clusters_for(self.geometry.in_host_cluster(range.start) + len),
+        };
         let hit =
             self.regions.lookup(first, count).intersection(self.checked).without(intent.allowed());
         if let Some(hit) = hit.first() {
