@@ -139,7 +139,9 @@ impl Disk {
     pub(crate) fn write_zeros(&self, range: GuestRange) -> Result<(), EngineError> {
         let mut left = range;
         while !left.is_empty() {
-            let (now, rest) = left.split_at(ZEROS.len() as u64);
+            // Cut where sectors end: a power cut between two writes must not leave half of one.
+            let size = ZEROS.len() as u64;
+            let (now, rest) = left.split_at(size - left.start.get() % size);
             let zeros = &ZEROS[..crate::read::usize_of(now.len)];
             self.write_range(now, &[IoSlice::new(zeros)])?;
             left = rest;
