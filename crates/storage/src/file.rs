@@ -11,9 +11,11 @@ use rustix::io::{Errno, retry_on_intr};
 
 use crate::bounds::{as_u64, end_of, total};
 use crate::direct::Direct;
+use crate::early_writeback::EarlyWriteback;
 use crate::mapped::read_only;
 use crate::{
     Capabilities, FileIdentity, FileOptions, ImageLock, Storage, SyncMode, lock, transfer,
+    writeback,
 };
 
 /// Zeros to write where the file system has no cheaper way.
@@ -43,6 +45,8 @@ pub struct FileStorage {
     write: bool,
     sync: SyncMode,
     direct: Option<Direct>,
+    /// For a buffered file that is written in one go and flushed in the end.
+    stream: Option<EarlyWriteback>,
     held: Option<ImageLock>,
     identity: FileIdentity,
     /// The file system said that it cannot; not asked again.
@@ -61,12 +65,15 @@ impl FileStorage {
         held: Option<ImageLock>,
         identity: FileIdentity,
     ) -> Self {
+        let cached = direct.is_none() && options.sync == SyncMode::Normal;
+        let stream = options.streaming && cached && kind == Kind::Regular;
         Self {
             file,
             kind,
             write: options.write,
             sync: options.sync,
             direct,
+            stream: stream.then(EarlyWriteback::default),
             held,
             identity,
             no_zero_range: AtomicBool::new(false),
@@ -130,6 +137,13 @@ impl FileStorage {
         direct.write(self.fd(), at, from, self.writes_through(), len)
     }
 
+    /// Notes a buffered write; now and then sends what has come together.
+    fn streamed(&self, at: HostOffset, len: u64) {
+        if let Some(range) = self.stream.as_ref().and_then(|stream| stream.wrote(at, len)) {
+            writeback::start(self.fd(), range);
+        }
+    }
+
     /// Calls fallocate beside other changes of whole blocks.
     fn fallocate(&self, flags: FallocateFlags, range: HostRange) -> Result<(), Errno> {
         let _guard = self.direct.as_ref().map(Direct::share);
@@ -191,7 +205,11 @@ impl Storage for FileStorage {
         self.check_writable()?;
         end_of(at, as_u64(total(from)))?;
         match &self.direct {
-            None => transfer::write_vectored(self.fd(), at.get(), from, self.writes_through()),
+            None => {
+                transfer::write_vectored(self.fd(), at.get(), from, self.writes_through())?;
+                self.streamed(at, as_u64(total(from)));
+                Ok(())
+            }
             Some(direct) => self.write_direct(direct, at.get(), from),
         }
     }
@@ -200,7 +218,11 @@ impl Storage for FileStorage {
         self.check_writable()?;
         end_of(at, as_u64(from.len()))?;
         match &self.direct {
-            None => transfer::write(self.fd(), at.get(), from, self.writes_through()),
+            None => {
+                transfer::write(self.fd(), at.get(), from, self.writes_through())?;
+                self.streamed(at, as_u64(from.len()));
+                Ok(())
+            }
             Some(direct) => self.write_direct(direct, at.get(), &[IoSlice::new(from)]),
         }
     }

@@ -51,4 +51,7 @@ pub struct FileOptions {
     pub sync: SyncMode,
     /// Accept character devices and sockets; the caller bears endless or blocking reads.
     pub allow_special: bool,
+    /// The file is going to be written once, mostly from its start to its end: the device gets
+    /// the pages while more are coming, and the flush at the end waits for fewer.
+    pub streaming: bool,
 }

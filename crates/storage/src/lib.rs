@@ -23,12 +23,14 @@
 //! Between two flushes writes may become durable in any order, torn at 512 bytes.
 //!
 //! # Unsafe code
-//! Two modules, one per concern: the byte-range lock calls that rustix lacks, and the memory map.
+//! Three modules, one per concern: the byte-range lock calls and the early write-back that rustix
+//! lacks, and the memory map.
 
 #![deny(unsafe_code)]
 
 mod bounds;
 mod direct;
+mod early_writeback;
 mod file;
 mod file_options;
 mod identity;
@@ -41,6 +43,7 @@ mod open;
 mod open_error;
 mod storage;
 mod transfer;
+mod writeback;
 
 pub use file::FileStorage;
 pub use file_options::{Create, FileOptions, SyncMode};

@@ -23,6 +23,7 @@ const READ: FileOptions = FileOptions {
     lock: LockMode::Read,
     sync: SyncMode::Normal,
     allow_special: false,
+    streaming: false,
 };
 const WRITE: FileOptions = FileOptions { write: true, lock: LockMode::Write, ..READ };
 
@@ -205,4 +206,21 @@ fn offsets_past_every_file_are_the_end_or_an_error() -> TestResult {
         assert_eq!(s.len()?, 0);
     }
     Ok(())
+}
+
+#[test]
+fn a_streamed_file_holds_what_was_written() {
+    let dir = TempDir::new("streamed").expect("a directory");
+    let path = dir.path().join("a");
+    let options = FileOptions { write: true, create: Create::New, streaming: true, ..READ };
+    let file = FileStorage::open(&path, &options).expect("it is new");
+    // More than one window, so that pages are sent early.
+    let piece: Vec<u8> = (0..1 << 20).map(|n: u32| (n % 251) as u8).collect();
+    for n in 0..20 {
+        file.write_at(HostOffset::new(n << 20), &piece).expect("there is room");
+    }
+    file.flush().expect("it reaches the disk");
+    let bytes = std::fs::read(&path).expect("it is there");
+    assert!(bytes.chunks(1 << 20).all(|chunk| chunk == piece));
+    assert_eq!(bytes.len(), 20 << 20);
 }

@@ -359,6 +359,7 @@ fn refuse_same(plan: &Plan<'_>, sources: &Sources, path: &str) -> Result<(), Fai
 }
 
 fn open_target(plan: &Plan<'_>, cache: CacheMode) -> Result<Box<dyn Disk>, Failure> {
+    let cache = CacheMode { streaming: true, ..cache };
     let flags = OpenFlags { cache, ..OpenFlags::WRITE };
     let image = if plan.args.has("target-image-opts") {
         ImageRef::from_options(plan.target)

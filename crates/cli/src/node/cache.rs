@@ -9,17 +9,18 @@ pub(crate) struct CacheMode {
     pub(crate) no_flush: bool,
     /// Every write is durable on return.
     pub(crate) write_through: bool,
+    /// The file is written once from its start to its end, so its device may work meanwhile.
+    pub(crate) streaming: bool,
 }
 
 impl CacheMode {
     /// Page cache, flushes honoured.
     pub(crate) const WRITEBACK: Self =
-        Self { direct: false, no_flush: false, write_through: false };
+        Self { direct: false, no_flush: false, write_through: false, streaming: false };
     /// Page cache, no flush at all.
-    pub(crate) const UNSAFE: Self = Self { direct: false, no_flush: true, write_through: false };
+    pub(crate) const UNSAFE: Self = Self { no_flush: true, ..Self::WRITEBACK };
     /// Page cache, every write durable.
-    pub(crate) const WRITETHROUGH: Self =
-        Self { direct: false, no_flush: false, write_through: true };
+    pub(crate) const WRITETHROUGH: Self = Self { write_through: true, ..Self::WRITEBACK };
 
     /// The mode of that name.
     pub(crate) fn parse(name: &str) -> Option<Self> {

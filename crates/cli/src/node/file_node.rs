@@ -155,6 +155,7 @@ fn open_file(
             lock,
             sync: if generic.cache.no_flush { SyncMode::Unsafe } else { SyncMode::Normal },
             allow_special: special,
+            streaming: generic.cache.streaming,
             ..FileOptions::default()
         };
         FileStorage::open(Path::new(&filename), &file_options)

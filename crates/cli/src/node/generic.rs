@@ -81,6 +81,7 @@ impl Generic {
             direct: direct.unwrap_or(flags.cache.direct),
             no_flush: no_flush.unwrap_or(flags.cache.no_flush),
             write_through: writeback.map_or(flags.cache.write_through, |back| !back),
+            streaming: flags.cache.streaming,
         };
         Ok(Self { writable, auto_read_only, share, cache, discard, detect_zeroes })
     }
