@@ -32,6 +32,30 @@ pub enum EngineError {
         /// What is wrong with it.
         source: Arc<CodecError>,
     },
+    /// A cluster could not be compressed.
+    #[error("compress the cluster of guest offset {at}: {source}")]
+    Compress {
+        /// The guest cluster's first byte.
+        at: GuestOffset,
+        /// Why.
+        source: Arc<CodecError>,
+    },
+    /// A compressed write to a cluster that has data, or space for it.
+    #[error("guest offset {at} has a cluster already: only a new one can be compressed")]
+    Occupied {
+        /// The guest cluster's first byte.
+        at: GuestOffset,
+    },
+    /// A compressed write that is not one of whole clusters.
+    #[error("{len} bytes at {at} are not whole clusters of {cluster} bytes")]
+    Unaligned {
+        /// Where.
+        at: u64,
+        /// How many bytes.
+        len: u64,
+        /// Bytes of a cluster.
+        cluster: u64,
+    },
     /// The backing file could not be read.
     #[error("read guest offset {at} from the backing file: {source}")]
     Backing {

@@ -22,6 +22,7 @@
 #![forbid(unsafe_code)]
 
 mod backing;
+mod compressed;
 mod disk;
 mod error;
 mod extent;
@@ -33,6 +34,7 @@ mod write;
 mod zero;
 
 pub use backing::Backing;
+pub use compressed::CompressedData;
 pub use disk::{Disk, DiskConfig};
 pub use error::EngineError;
 pub use extent::{DiskExtent, DiskExtentKind};

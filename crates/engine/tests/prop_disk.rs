@@ -61,6 +61,8 @@ enum Op {
     Write(u64, u64, u8),
     /// The same from three buffers.
     WriteParts(u64, u64, u8),
+    /// Clusters, whole or to the end of the disk; some bytes of each are hard to compress.
+    Compressed(u64, u64, u64),
     Read(u64, u64),
     ReadParts(u64, u64),
     Zero(u64, u64, bool),
@@ -85,6 +87,7 @@ fn any_op() -> impl Strategy<Value = Op> {
     prop_oneof![
         8 => (range(), 1..=255_u8).prop_map(|((a, n), b)| Op::Write(a, n, b)),
         3 => (range(), 1..=255_u8).prop_map(|((a, n), b)| Op::WriteParts(a, n, b)),
+        4 => (range(), any::<u64>()).prop_map(|((a, n), s)| Op::Compressed(a, n, s)),
         4 => range().prop_map(|(a, n)| Op::Read(a, n)),
         2 => range().prop_map(|(a, n)| Op::ReadParts(a, n)),
         5 => (range(), any::<bool>()).prop_map(|((a, n), u)| Op::Zero(a, n, u)),
@@ -116,6 +119,22 @@ impl Backing for Below {
         }
         Ok(())
     }
+}
+
+/// Bytes of which a part in each cluster, from none to all of it, is noise.
+fn compressible(len: usize, cluster: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed | 1;
+    let mut noise = move || {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as u8
+    };
+    let mut bytes = vec![seed as u8; len];
+    for part in bytes.chunks_mut(cluster) {
+        let hard = usize::from(noise() % 5) * part.len() / 4;
+        part[..hard].fill_with(&mut noise);
+    }
+    bytes
 }
 
 /// An image of an empty disk: header, refcount table, refcount block.
@@ -236,6 +255,27 @@ impl World {
                     self.bytes[all(range)].copy_from_slice(&data);
                 }
             }
+            Op::Compressed(at, len, seed) => {
+                let cluster = 1_u64 << self.setup.cluster_bits;
+                let start = at / cluster * cluster;
+                let end = (at + len).next_multiple_of(cluster);
+                let Some(range) = self.on_disk(start, end - start) else { return Ok(()) };
+                let data = compressible(range.1 as usize, cluster as usize, seed);
+                let before = self.bytes[all(range)].to_vec();
+                match self.disk.write_compressed_at(start, &data) {
+                    Ok(()) => self.bytes[all(range)].copy_from_slice(&data),
+                    // Clusters before the one with data are written.
+                    Err(EngineError::Occupied { at }) => {
+                        let done = (at.get() - start) as usize;
+                        self.bytes[all(range)][..done].copy_from_slice(&data[..done]);
+                        let extent = self.disk.extent_at(at.get(), 1).map_err(failed)?;
+                        let zero_at = extent.kind == DiskExtentKind::Zero && extent.host.is_some();
+                        prop_assert!(extent.kind == DiskExtentKind::Data || zero_at);
+                        prop_assert_eq!(&self.bytes[all(range)][done..], &before[done..]);
+                    }
+                    Err(other) => return Err(failed(other)),
+                }
+            }
             Op::Read(at, len) => {
                 if let Some(range) = self.on_disk(at, len) {
                     let mut found = vec![0xee; range.1 as usize];
@@ -321,6 +361,7 @@ impl World {
                                 |(n, b): (u64, &u8)| *b == if n < shown { below(n) } else { 0 };
                             prop_assert!((at..).zip(part).all(same), "extent at {:#x}", at);
                         }
+                        DiskExtentKind::Data if extent.compressed => {}
                         DiskExtentKind::Data => {
                             let host = extent.host.expect("nothing is compressed");
                             let mut found = vec![0; part.len()];

@@ -205,6 +205,7 @@ fn engine_kind(error: &EngineError) -> ErrorKind {
         EngineError::MarkedCorrupt => ErrorKind::Corrupt,
         EngineError::Compressed { .. } => ErrorKind::Corrupt,
         EngineError::CacheSizes(_) => ErrorKind::InvalidInput,
+        EngineError::Unaligned { .. } | EngineError::Occupied { .. } => ErrorKind::InvalidInput,
         EngineError::Resize { why, .. } if why.contains("not supported") => ErrorKind::Unsupported,
         EngineError::Resize { .. } => ErrorKind::InvalidInput,
         EngineError::Map(MapError::Refcount(RefcountError::Full { .. })) => ErrorKind::Full,

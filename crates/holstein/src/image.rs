@@ -4,7 +4,7 @@ use std::io::{IoSlice, IoSliceMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use holstein_engine::{Disk, DiskExtent, Preallocation};
+use holstein_engine::{CompressedData, Disk, DiskExtent, Preallocation};
 use holstein_format::Header;
 use holstein_storage::Storage;
 
@@ -130,6 +130,56 @@ impl Image {
     /// As for [`Self::write_at`].
     pub fn write_vectored_at(&self, at: u64, from: &[IoSlice<'_>]) -> Result<(), Error> {
         Ok(self.disk.write_vectored_at(at, from)?)
+    }
+
+    /// Compresses whole clusters and writes them, each to a cluster that has no data yet. One that
+    /// compressing does not make smaller is written as it is.
+    ///
+    /// * `at`, `from`: from a cluster's first byte to a cluster's last, or to the end of the disk.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use holstein::{CreateOptions, storage::MemStorage};
+    ///
+    /// let image = CreateOptions::new(1 << 20).create_on(Arc::new(MemStorage::new()))?;
+    /// let cluster = vec![7; 65_536];
+    /// image.write_compressed_at(0, &cluster)?;
+    /// assert!(image.extent_at(0, 65_536)?.compressed);
+    /// let mut found = vec![0; 65_536];
+    /// image.read_at(0, &mut found)?;
+    /// assert_eq!(found, cluster);
+    /// // Compressing over data is refused; any normal write is not.
+    /// assert!(image.write_compressed_at(0, &cluster).is_err());
+    /// image.write_at(100, b"hello")?;
+    /// # Ok::<(), holstein::Error>(())
+    /// ```
+    ///
+    /// # Concurrency
+    /// Runs on the caller's thread and takes no lock while it compresses: to use several processors,
+    /// call it from several threads.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::InvalidInput`] for parts of clusters, and for a cluster that has data
+    /// already, with those before it written; as for [`Self::write_at`].
+    pub fn write_compressed_at(&self, at: u64, from: &[u8]) -> Result<(), Error> {
+        Ok(self.disk.write_compressed_at(at, from)?)
+    }
+
+    /// The first half of [`Self::write_compressed_at`]: compresses and writes nothing. So clusters
+    /// that have to be placed in a certain order can be compressed in any.
+    ///
+    /// # Errors
+    /// As for [`Self::write_compressed_at`], but for what writing comes to.
+    pub fn compress<'a>(&self, at: u64, from: &'a [u8]) -> Result<CompressedData<'a>, Error> {
+        Ok(self.disk.compress(at, from)?)
+    }
+
+    /// The second half of [`Self::write_compressed_at`]: places what was compressed.
+    ///
+    /// # Errors
+    /// As for [`Self::write_compressed_at`].
+    pub fn write_compressed(&self, data: &CompressedData<'_>) -> Result<(), Error> {
+        Ok(self.disk.write_compressed(data)?)
     }
 
     /// Makes a range read as zeros; with `unmap` its space may be given up.

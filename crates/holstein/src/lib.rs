@@ -42,7 +42,7 @@ pub use create::CreateOptions;
 pub use error::{Error, ErrorKind};
 pub use holstein_cache::CacheSizes;
 pub use holstein_engine::{
-    Backing, DiskExtent as Extent, DiskExtentKind as ExtentKind, Preallocation,
+    Backing, CompressedData, DiskExtent as Extent, DiskExtentKind as ExtentKind, Preallocation,
 };
 pub use holstein_guard::{Region, RegionMask as OverlapCheck};
 pub use image::{Image, ReadOnlyImage};

@@ -2,10 +2,10 @@
 
 use holstein_format::{ClusterState, Version, ZERO};
 use holstein_refcount::Freed;
-use holstein_units::{GuestCluster, GuestOffset, GuestRange};
+use holstein_units::GuestRange;
 
+use crate::claim::Claimed;
 use crate::mapping::Inner;
-use crate::resolve::note;
 use crate::{Busy, Fetch, MapError, Mapping};
 
 /// What is to become of clusters.
@@ -81,42 +81,18 @@ impl Inner {
             let span = geometry.bytes_per_l2();
             return Ok(Changed::Done { len: (span - range.start.get() % span).min(range.len) });
         }
-        let table = match self.own_table(l1_index)? {
-            Ok(table) => table,
-            Err(fetch) => return Ok(Changed::Wanted(fetch)),
+        let claim = match self.claim(range)? {
+            Claimed::Got(claim) => claim,
+            Claimed::Wanted(fetch) => return Ok(Changed::Wanted(fetch)),
+            Claimed::Busy(busy) => return Ok(Changed::Busy(busy)),
         };
-        let place = self.slices.place(table, range.start);
-        let Some(hold) = self.l2.hold(place.slice) else {
-            return Ok(Changed::Wanted(Fetch::Slice(place.slice)));
-        };
-        let verdict = self.l2.read(place.slice, |words| words.note());
-        if verdict.is_none_or(|verdict| verdict == note::UNKNOWN) {
-            let guest = self.slices.first_guest(range.start);
-            return Ok(Changed::Wanted(Fetch::Verify { slice: place.slice, guest }));
-        }
-        let first = geometry.guest_cluster(range.start).get();
-        let clusters = geometry.clusters_for(range.len).min(place.left);
-        let _ticket = match self.tickets.take(first, first + clusters) {
-            Ok(ticket) => ticket,
-            Err(busy) => return Ok(Changed::Busy(busy)),
-        };
-        if self.own_table(l1_index)? != Ok(table) {
-            return Ok(Changed::Wanted(Fetch::Slice(place.slice)));
-        }
-        if verdict == Some(note::SUSPECT)
-            && let Err(fetch) = self.confirm_table(l1_index, table, range.start)?
-        {
-            return Ok(Changed::Wanted(fetch));
-        }
+        let clusters = claim.clusters;
         let mut values = Vec::with_capacity(usize::try_from(clusters).unwrap_or(0));
         let mut freed = Vec::new();
         let mut differs = false;
         for n in 0..clusters {
-            let word = place.word + usize::try_from(n).expect("within a slice");
-            let raw = hold.get(word);
-            let at: GuestOffset = geometry.guest_offset(GuestCluster::new(first + n));
-            let state = ClusterState::decode(raw, &self.rules)
-                .map_err(|source| MapError::L2Entry { at, source })?;
+            let raw = claim.raw(self, n).0;
+            let state = claim.state(self, n)?.0;
             let has_data = matches!(state, ClusterState::Data { .. } | ClusterState::Compressed(_));
             if has_data && matches!(change, Change::ZeroEmpty { .. }) {
                 return Ok(Changed::NotEmpty);
@@ -134,7 +110,7 @@ impl Inner {
             }
         }
         if differs {
-            hold.store(place.word, &values);
+            claim.hold.store(claim.word, &values);
             for state in freed {
                 self.retire_state(state, 0, Freed::Request);
             }

@@ -8,6 +8,7 @@
 //! ```text
 //!   resolve(range) ----------> Extent | Wanted
 //!   prepare_write(range) ----> InPlace | Plan --(payload written)--> commit
+//!   prepare_compressed(cluster) ------> Plan --(stream written)---> commit_compressed
 //!        '------------------> Wanted --fetch--> ask again
 //!        '------------------> Busy ----wait---> ask again
 //! ```
@@ -26,6 +27,8 @@
 #![forbid(unsafe_code)]
 
 mod change;
+mod claim;
+mod compressed_plan;
 mod error;
 mod extent;
 mod l1_grow;
@@ -39,6 +42,7 @@ mod verify;
 mod write_plan;
 
 pub use change::{Change, Changed};
+pub use compressed_plan::{CompressedPlan, PreparedCompressed};
 pub use error::MapError;
 pub use extent::{Extent, ExtentKind, Resolved};
 pub use l1_table::L1Layout;

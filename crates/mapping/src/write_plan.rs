@@ -1,14 +1,12 @@
 //! The write half: a plan, and its commit.
 
-use holstein_cache::Hold;
 use holstein_format::{COPIED, ClusterState, Sharing};
 use holstein_guard::planted::{Bug, is_planted};
 use holstein_refcount::{Freed, Provenance, Reservation, Reserved};
 use holstein_units::{GuestOffset, GuestRange, HostOffset};
 
+use crate::claim::{Claim, Claimed};
 use crate::mapping::Inner;
-use crate::range_tickets::Ticket;
-use crate::resolve::note;
 use crate::{Busy, Fetch, MapError, Mapping};
 
 /// The answer to [`Mapping::prepare_write`].
@@ -44,8 +42,6 @@ pub struct CowPart {
 #[derive(Debug)]
 #[must_use = "a plan that is not committed is undone"]
 pub struct WritePlan {
-    hold: Hold,
-    word: usize,
     guest: GuestRange,
     first_at: HostOffset,
     old: Vec<ClusterState>,
@@ -54,7 +50,7 @@ pub struct WritePlan {
     tail: Option<CowPart>,
     provenance: Provenance,
     cluster: u64,
-    _ticket: Ticket,
+    claim: Claim,
 }
 
 impl WritePlan {
@@ -122,7 +118,7 @@ impl Mapping {
         }
         let cluster = inner.geometry.cluster_size();
         let place = |n: usize| plan.first_at.get() + n as u64 * cluster;
-        plan.hold.store_with(plan.word, plan.old.len(), |n| place(n) | COPIED);
+        plan.claim.hold.store_with(plan.claim.word, plan.old.len(), |n| place(n) | COPIED);
         for (n, old) in plan.old.iter().enumerate() {
             inner.retire_state(*old, place(n), Freed::Replaced);
         }
@@ -133,46 +129,19 @@ impl Inner {
     fn prepare_write(&self, range: GuestRange) -> Result<Prepared, MapError> {
         let geometry = self.geometry;
         let cluster = geometry.cluster_size();
-        let l1_index = geometry.l1_index(range.start);
-        let table = match self.own_table(l1_index)? {
-            Ok(table) => table,
-            Err(fetch) => return Ok(Prepared::Wanted(fetch)),
+        let claim = match self.claim(range)? {
+            Claimed::Got(claim) => claim,
+            Claimed::Wanted(fetch) => return Ok(Prepared::Wanted(fetch)),
+            Claimed::Busy(busy) => return Ok(Prepared::Busy(busy)),
         };
-        let place = self.slices.place(table, range.start);
-        let Some(hold) = self.l2.hold(place.slice) else {
-            return Ok(Prepared::Wanted(Fetch::Slice(place.slice)));
-        };
-        let verdict = self.l2.read(place.slice, |words| words.note());
-        if verdict.is_none_or(|verdict| verdict == note::UNKNOWN) {
-            let guest = self.slices.first_guest(range.start);
-            return Ok(Prepared::Wanted(Fetch::Verify { slice: place.slice, guest }));
-        }
-
-        let skip = geometry.in_cluster(range.start);
-        let clusters = geometry.clusters_for(skip + range.len).min(place.left);
-        let first = geometry.guest_cluster(range.start).get();
-        let ticket = match self.tickets.take(first, first + clusters) {
-            Ok(ticket) => ticket,
-            Err(busy) => return Ok(Prepared::Busy(busy)),
-        };
-        // The table may have been replaced before the ticket was taken.
-        if self.own_table(l1_index)? != Ok(table) {
-            return Ok(Prepared::Wanted(Fetch::Slice(place.slice)));
-        }
-        let suspect = verdict == Some(note::SUSPECT);
-        if suspect && let Err(fetch) = self.confirm_table(l1_index, table, range.start)? {
-            return Ok(Prepared::Wanted(fetch));
-        }
+        let (skip, first) = (geometry.in_cluster(range.start), claim.first);
 
         // One kind of clusters: those with a reserved place of their own, or those without.
-        let mut old = Vec::with_capacity(usize::try_from(clusters).unwrap_or(0));
+        let mut old = Vec::with_capacity(usize::try_from(claim.clusters).unwrap_or(0));
         let mut kept: Option<HostOffset> = None;
-        for n in 0..clusters {
-            let at = geometry.guest_offset(holstein_units::GuestCluster::new(first + n));
-            let word = place.word + usize::try_from(n).expect("within a slice");
-            let state = ClusterState::decode(hold.get(word), &self.rules)
-                .map_err(|source| MapError::L2Entry { at, source })?;
-            let own = match self.own_place(state, at, suspect)? {
+        for n in 0..claim.clusters {
+            let (state, at) = claim.state(self, n)?;
+            let own = match self.own_place(state, at, claim.suspect)? {
                 Ok(own) => own,
                 // What is known so far is enough: asking for more at once may not fit in memory.
                 Err(_) if n > 0 => break,
@@ -212,8 +181,7 @@ impl Inner {
             old: old[old.len() - 1],
         });
         Ok(Prepared::Plan(Box::new(WritePlan {
-            hold,
-            word: place.word,
+            claim,
             guest,
             first_at,
             old,
@@ -222,7 +190,6 @@ impl Inner {
             tail,
             provenance,
             cluster,
-            _ticket: ticket,
         })))
     }
 

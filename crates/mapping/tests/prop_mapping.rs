@@ -3,19 +3,24 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use holstein_cache::{CacheSizes, RankedTables, Sequencer};
-use holstein_format::{COPIED, ClusterState, EntryRules, L1Entry, Sharing, Version, ZERO};
+use holstein_cache::{CacheSizes, Hold, RankedTables, Sequencer};
+use holstein_format::{
+    COPIED, ClusterState, CompressedRun, EntryRules, L1Entry, Sharing, Version, ZERO,
+};
 use holstein_guard::{ImageFile, Region, RegionMask};
 use holstein_mapping::{
-    Change, Changed, CowPart, ExtentKind, L1Layout, Mapping, MappingConfig, Prepared, Resolved,
+    Change, Changed, CowPart, ExtentKind, L1Layout, Mapping, MappingConfig, Prepared,
+    PreparedCompressed, Resolved,
 };
 use holstein_refcount::{
-    ClusterAllocator, Counted, Forfeit, Freed, Provenance, RefcountError, Reservation, Reserved,
-    Wanted,
+    ByteReservation, ClusterAllocator, Counted, Forfeit, ForfeitBytes, Freed, Provenance,
+    RefcountError, Reservation, Reserved, ReservedBytes, Wanted,
 };
 use holstein_storage::{MemStorage, Storage};
 use holstein_testkit::any_range_in;
-use holstein_units::{ClusterBits, Geometry, GuestOffset, GuestRange, HostCluster, HostOffset};
+use holstein_units::{
+    ClusterBits, Geometry, GuestOffset, GuestRange, HostCluster, HostOffset, HostRange,
+};
 use proptest::prelude::*;
 
 const CLUSTER: u64 = 512;
@@ -38,6 +43,8 @@ struct CountsState {
     counts: BTreeMap<u64, u64>,
     reserved: BTreeMap<u64, u64>,
     next: u64,
+    /// The end of the last stream, where the next one goes; 0 if it goes elsewhere.
+    stream_end: u64,
     /// One in eight questions is answered with a wish first, unless this is 0.
     dice: u64,
     wished: bool,
@@ -69,6 +76,28 @@ impl Forfeit for Counts {
     }
 }
 
+impl Counts {
+    fn drop_reference(&self, cluster: u64) {
+        let mut state = self.lock();
+        let n = state.counts.get_mut(&cluster).expect("a cluster that is counted");
+        *n -= 1;
+        if *n == 0 {
+            state.counts.remove(&cluster);
+        }
+    }
+}
+
+/// The host clusters that a range touches.
+fn clusters_of(range: HostRange) -> std::ops::RangeInclusive<u64> {
+    range.start.get() / CLUSTER..=(range.end().get() - 1) / CLUSTER
+}
+
+impl ForfeitBytes for Counts {
+    fn forfeit_bytes(&self, range: HostRange, _blocks: &[Hold]) {
+        clusters_of(range).for_each(|cluster| self.drop_reference(cluster));
+    }
+}
+
 impl ClusterAllocator for Allocator {
     fn reserve(&self, want: u64) -> Result<Reserved, RefcountError> {
         let mut state = self.0.lock();
@@ -82,6 +111,29 @@ impl ClusterAllocator for Allocator {
         let owner: Arc<dyn Forfeit> = Arc::<Counts>::clone(&self.0);
         let first = HostCluster::new(first);
         Ok(Reserved::Got(Reservation::new(first, want, Provenance::Fresh, Vec::new(), owner)))
+    }
+
+    fn reserve_bytes(&self, bytes: u64) -> Result<ReservedBytes, RefcountError> {
+        let mut state = self.0.lock();
+        if state.wish() {
+            return Ok(ReservedBytes::Wanted(Wanted::Table));
+        }
+        assert!((1..CLUSTER).contains(&bytes), "{bytes} bytes at once");
+        // Every second stream goes where the one before it ended, into the next cluster at times.
+        let start = match state.stream_end {
+            0 => {
+                state.next += 2;
+                (state.next - 2) * CLUSTER
+            }
+            end => end,
+        };
+        let range = HostRange { start: HostOffset::new(start), len: bytes };
+        state.stream_end = if state.stream_end == 0 { range.end().get() } else { 0 };
+        for cluster in clusters_of(range) {
+            *state.counts.entry(cluster).or_default() += 1;
+        }
+        let owner: Arc<dyn ForfeitBytes> = Arc::<Counts>::clone(&self.0);
+        Ok(ReservedBytes::Got(ByteReservation::new(range, Vec::new(), owner)))
     }
 
     fn allocate(&self, want: u64) -> Result<(HostCluster, Provenance), RefcountError> {
@@ -104,13 +156,8 @@ impl ClusterAllocator for Allocator {
     }
 
     fn retire(&self, first: HostCluster, count: u64, _freed: Freed) {
-        let mut state = self.0.lock();
         for cluster in first.get()..first.get() + count {
-            let n = state.counts.get_mut(&cluster).expect("a cluster that is counted");
-            *n -= 1;
-            if *n == 0 {
-                state.counts.remove(&cluster);
-            }
+            self.0.drop_reference(cluster);
         }
     }
 
@@ -200,6 +247,8 @@ enum Op {
     Write(u64, u64),
     /// A plan that is made and dropped.
     Give(u64, u64),
+    /// A stream of so many bytes for a cluster, linked or given up.
+    Compress(u64, u64, bool),
     Resolve(u64, u64),
     Change(u64, u64, u8),
     Flush,
@@ -213,6 +262,8 @@ fn any_op() -> impl Strategy<Value = Op> {
     prop_oneof![
         8 => range().prop_map(|(a, n)| Op::Write(a, n)),
         2 => range().prop_map(|(a, n)| Op::Give(a, n)),
+        4 => (0..SIZE / CLUSTER, 1..CLUSTER, any::<bool>())
+            .prop_map(|(n, bytes, link)| Op::Compress(n, bytes, link)),
         4 => range().prop_map(|(a, n)| Op::Resolve(a, n)),
         6 => (clusters(), 0..6_u8).prop_map(|((a, n), how)| Op::Change(a, n, how)),
         2 => Just(Op::Flush),
@@ -448,6 +499,41 @@ impl World {
         Ok(())
     }
 
+    /// Prepares a stream, and links it or gives up.
+    fn compress(&mut self, cluster: u64, bytes: u64, link: bool) -> Result<(), TestCaseError> {
+        let at = GuestOffset::new(cluster * CLUSTER);
+        loop {
+            let prepared = self.mapping.prepare_compressed(at, bytes);
+            match prepared.map_err(|e| TestCaseError::fail(e.to_string()))? {
+                PreparedCompressed::Plan(plan) => {
+                    let is = &mut self.model[cluster as usize];
+                    prop_assert!(matches!(is, Is::Nothing | Is::Zero(None)), "{:?}", is);
+                    let host = plan.host();
+                    prop_assert_eq!(host.len, bytes);
+                    let again = self.mapping.prepare_compressed(at, bytes);
+                    prop_assert!(matches!(again, Ok(PreparedCompressed::Busy(_))), "{again:?}");
+                    if link {
+                        self.mapping.commit_compressed(*plan);
+                        let run = CompressedRun::for_stream(host.start, bytes);
+                        let bits = self.rules.geometry.cluster_bits();
+                        *is = Is::Compressed(run.encode(bits).expect("near enough"));
+                    }
+                    return Ok(());
+                }
+                PreparedCompressed::Occupied => {
+                    let is = self.model[cluster as usize];
+                    prop_assert!(!matches!(is, Is::Nothing | Is::Zero(None)), "{:?}", is);
+                    return Ok(());
+                }
+                PreparedCompressed::TooFar => prop_assert!(false, "the file is small"),
+                PreparedCompressed::Wanted(fetch) => self.fetch(fetch)?,
+                PreparedCompressed::Busy(busy) => {
+                    prop_assert!(false, "nobody else is there: {:?}", busy);
+                }
+            }
+        }
+    }
+
     fn change(&mut self, first: u64, count: u64, how: u8) -> Result<(), TestCaseError> {
         let count = count.min(SIZE / CLUSTER - first);
         let change = match how {
@@ -514,7 +600,8 @@ impl World {
                             ExtentKind::Data { at } => Is::Data(place(at)),
                             ExtentKind::Compressed { skip, run } => {
                                 prop_assert_eq!(skip, start % CLUSTER);
-                                Is::Compressed(1 << 62 | run.start.get())
+                                let raw = run.encode(self.rules.geometry.cluster_bits());
+                                Is::Compressed(raw.expect("it was decoded"))
                             }
                         };
                         prop_assert_eq!(found, is, "cluster {}", cluster);
@@ -567,7 +654,11 @@ impl World {
                 prop_assert_eq!(found, self.model[cluster as usize], "cluster {}", cluster);
                 match found {
                     Is::Data(at) | Is::Zero(Some(at)) => add(at),
-                    Is::Compressed(raw) => add(raw & 0x00ff_ffff_ffff_ffff),
+                    Is::Compressed(raw) => {
+                        let bits = self.rules.geometry.cluster_bits();
+                        let run = CompressedRun::decode(raw, bits).expect("a good entry");
+                        clusters_of(run.range()).for_each(|cluster| add(cluster * CLUSTER));
+                    }
                     _ => {}
                 }
             }
@@ -620,6 +711,7 @@ proptest! {
             match op {
                 Op::Write(at, len) => world.write(at, len, true)?,
                 Op::Give(at, len) => world.write(at, len, false)?,
+                Op::Compress(cluster, bytes, link) => world.compress(cluster, bytes, link)?,
                 Op::Resolve(at, len) => world.resolve(at, len)?,
                 Op::Change(first, count, how) => world.change(first, count, how)?,
                 Op::Flush => world.sequencer.flush().expect("memory does not fail"),

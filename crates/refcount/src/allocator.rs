@@ -5,7 +5,7 @@ use std::sync::Arc;
 use holstein_cache::Hold;
 use holstein_units::{HostCluster, HostOffset};
 
-use crate::{Freed, RefcountError};
+use crate::{Freed, RefcountError, ReservedBytes};
 
 /// What a reserved cluster reads as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,6 +133,16 @@ pub trait ClusterAllocator: Send + Sync {
     /// [`RefcountError::Full`]; [`RefcountError::FreeMetadata`] and
     /// [`RefcountError::BadTableEntry`] if the image is corrupt.
     fn reserve(&self, want: u64) -> Result<Reserved, RefcountError>;
+
+    /// Finds room for a compressed stream of `bytes` bytes, at least 1 and at most a cluster, and
+    /// counts it in each cluster that it touches. Memory only.
+    ///
+    /// # Errors
+    /// As for [`Self::reserve`].
+    ///
+    /// # Spec
+    /// "Compressed clusters", "Allocation and refcounts".
+    fn reserve_bytes(&self, bytes: u64) -> Result<ReservedBytes, RefcountError>;
 
     /// Reserves and counts `want` clusters in a row, however many. Blocks on I/O; the caller holds
     /// no lock. A failure leaks clusters at worst.

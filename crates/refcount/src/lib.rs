@@ -29,6 +29,7 @@ mod quarantine;
 mod refcounts;
 mod reserved;
 mod search;
+mod streams;
 
 pub use allocator::{
     ClusterAllocator, Counted, Forfeit, Provenance, Reservation, Reserved, Wanted,
@@ -36,3 +37,4 @@ pub use allocator::{
 pub use error::RefcountError;
 pub use quarantine::{DiscardPolicy, Freed};
 pub use refcounts::{RefcountLayout, Refcounts};
+pub use streams::{ByteReservation, ForfeitBytes, ReservedBytes};

@@ -12,8 +12,8 @@ use holstein_units::{Epoch, Geometry, HostCluster, HostOffset, HostRange, SECTOR
 use crate::quarantine::{Quarantine, Retired};
 use crate::reserved::RunSet;
 use crate::{
-    ClusterAllocator, Counted, DiscardPolicy, Forfeit, Freed, Provenance, RefcountError,
-    Reservation, Reserved, Wanted,
+    ClusterAllocator, Counted, DiscardPolicy, Forfeit, ForfeitBytes, Freed, Provenance,
+    RefcountError, Reservation, Reserved, ReservedBytes, Wanted,
 };
 
 /// Where the refcount structures are, as the header says.
@@ -72,7 +72,19 @@ pub(crate) struct State {
     pub(crate) reserved: RunSet,
     /// The file has never reached this cluster or any past it.
     pub(crate) fresh_from: u64,
+    /// Where the last compressed stream ended, within a cluster that is counted; 0 if nowhere.
+    pub(crate) stream_end: HostOffset,
     quarantine: Quarantine,
+}
+
+impl State {
+    /// Clusters are free again.
+    pub(crate) fn freed(&mut self, geometry: Geometry, first: u64, count: u64) {
+        self.hint = self.hint.min(first);
+        if (first..first + count).contains(&geometry.host_cluster(self.stream_end).get()) {
+            self.stream_end = HostOffset::new(0);
+        }
+    }
 }
 
 impl std::fmt::Debug for Refcounts {
@@ -109,6 +121,7 @@ impl Refcounts {
                 hint: 1,
                 reserved: RunSet::default(),
                 fresh_from: u64::MAX,
+                stream_end: HostOffset::new(0),
                 quarantine: Quarantine::default(),
             }),
             loading: Mutex::new(()),
@@ -334,8 +347,8 @@ impl Inner {
         }
         let mut state = self.lock();
         state.reserved.remove(first.get());
-        if let Some((first, _)) = freed.first() {
-            state.hint = state.hint.min(*first);
+        for (first, n) in freed {
+            state.freed(self.geometry, first, n);
         }
         result
     }
@@ -368,6 +381,11 @@ impl ClusterAllocator for Refcounts {
     fn reserve(&self, want: u64) -> Result<Reserved, RefcountError> {
         let forfeit: Arc<dyn Forfeit> = Arc::<Inner>::clone(&self.0);
         self.0.reserve(want, forfeit)
+    }
+
+    fn reserve_bytes(&self, bytes: u64) -> Result<ReservedBytes, RefcountError> {
+        let forfeit: Arc<dyn ForfeitBytes> = Arc::<Inner>::clone(&self.0);
+        self.0.reserve_bytes(bytes, forfeit)
     }
 
     fn commit(&self, mut reservation: Reservation) -> HostCluster {

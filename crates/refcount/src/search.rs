@@ -85,7 +85,7 @@ impl Inner {
 
     /// Finds `want` free clusters in a row at or past the hint. Where a block is missing the hint
     /// stays at the run that was being looked at, so that the next call goes on from there.
-    fn find_run(
+    pub(crate) fn find_run(
         &self,
         state: &mut State,
         table: &[u64],

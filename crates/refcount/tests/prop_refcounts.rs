@@ -7,11 +7,11 @@ use holstein_cache::{Pin, RankedTables, Sequencer};
 use holstein_format::RefcountOrder;
 use holstein_guard::{ImageFile, Intent, Region, RegionMask};
 use holstein_refcount::{
-    ClusterAllocator, Counted, DiscardPolicy, Freed, Provenance, RefcountLayout, Refcounts,
-    Reservation, Reserved, Wanted,
+    ByteReservation, ClusterAllocator, Counted, DiscardPolicy, Freed, Provenance, RefcountLayout,
+    Refcounts, Reservation, Reserved, ReservedBytes, Wanted,
 };
 use holstein_storage::{MemStorage, Storage};
-use holstein_units::{ClusterBits, Epoch, Geometry, HostCluster, HostOffset};
+use holstein_units::{ClusterBits, Epoch, Geometry, HostCluster, HostOffset, HostRange};
 use proptest::prelude::*;
 
 const FREED: [Freed; 5] =
@@ -21,6 +21,10 @@ const FREED: [Freed; 5] =
 enum Op {
     Reserve(u64),
     Allocate(u64),
+    /// Room for a compressed stream of so many of 1024 parts of a cluster.
+    Stream(u64),
+    /// One of the streams is linked, or given up.
+    Link(usize, bool),
     Commit(usize),
     Drop(usize),
     /// One of the runs that are owned, from a cluster of it on, so many, for a reason.
@@ -37,6 +41,8 @@ fn any_op() -> impl Strategy<Value = Op> {
         2 => (1..=64_u64).prop_map(Op::Reserve),
         1 => (1..40_u64).prop_map(Op::Allocate),
         1 => (1..3000_u64).prop_map(Op::Allocate),
+        6 => (1..=1024_u64).prop_map(Op::Stream),
+        5 => (0..8_usize, prop::bool::weighted(0.7)).prop_map(|(n, link)| Op::Link(n, link)),
         6 => (0..8_usize).prop_map(Op::Commit),
         2 => (0..8_usize).prop_map(Op::Drop),
         6 => (0..30_usize, 0..64_u64, 1..64_u64, 0..5_usize)
@@ -92,6 +98,9 @@ struct World {
     /// Runs that may be retired.
     owned: Vec<(u64, u64)>,
     reservations: Vec<Reservation>,
+    streams: Vec<ByteReservation>,
+    /// Ranges of streams that may be read still; their clusters hold nothing else.
+    stream_ranges: Vec<HostRange>,
     /// Number of the open run and cluster, oldest first; one entry for a reference.
     quarantine: Vec<(u64, u64)>,
     /// Clusters of refcount tables that moved, while they are counted.
@@ -144,6 +153,8 @@ impl World {
             counts,
             owned,
             reservations: Vec::new(),
+            streams: Vec::new(),
+            stream_ranges: Vec::new(),
             quarantine: Vec::new(),
             old_tables: BTreeSet::new(),
             hint: Some(1),
@@ -228,12 +239,7 @@ impl World {
                 prop_assert!(epoch < open, "cluster {} left before its run", cluster);
                 let pinned = pins.iter().any(|(pin, _)| *pin <= epoch);
                 prop_assert!(!pinned, "cluster {} left while pinned", cluster);
-                let count = self.counts.get_mut(&cluster).expect("counted");
-                *count -= 1;
-                if *count == 0 {
-                    self.counts.remove(&cluster);
-                    self.hint = self.hint.map(|hint| hint.min(cluster));
-                }
+                self.drop_reference(cluster);
             }
         }
         for cluster in self.old_tables.clone() {
@@ -242,6 +248,77 @@ impl World {
                 self.hint = self.hint.map(|hint| hint.min(cluster));
             }
         }
+        Ok(())
+    }
+
+    fn drop_reference(&mut self, cluster: u64) {
+        let count = self.counts.get_mut(&cluster).expect("counted");
+        *count -= 1;
+        if *count == 0 {
+            self.counts.remove(&cluster);
+            self.hint = self.hint.map(|hint| hint.min(cluster));
+            let size = self.cluster;
+            self.stream_ranges.retain(|range| !clusters_of(*range, size).contains(&cluster));
+        }
+    }
+
+    fn reserve_bytes(&mut self, bytes: u64) -> Result<ByteReservation, TestCaseError> {
+        for _ in 0..1000 {
+            match self.refcounts.reserve_bytes(bytes) {
+                Ok(ReservedBytes::Got(reservation)) => return Ok(reservation),
+                Ok(ReservedBytes::Wanted(wanted)) => self.watch(|w| w.fetch(wanted))?,
+                Err(error) => return Err(TestCaseError::fail(error.to_string())),
+            }
+        }
+        Err(TestCaseError::fail("room for a stream needs more than 1000 fetches"))
+    }
+
+    /// Judges the room for a stream that was just handed out, and counts it.
+    fn judge_stream(
+        &mut self,
+        range: HostRange,
+        epoch: Epoch,
+        pins: &[(u64, Pin<'_>)],
+    ) -> Result<(), TestCaseError> {
+        let steady = self.sequencer.open_epoch() == epoch;
+        let size = self.cluster;
+        for cluster in clusters_of(range, size) {
+            *self.counts.entry(cluster).or_insert(0) += 1;
+        }
+        let holds = |range: &HostRange, cluster| clusters_of(*range, size).contains(&cluster);
+        let taken = clusters_of(range, size)
+            .find(|c| !self.stream_ranges.iter().any(|stream| holds(stream, *c)));
+        match (taken, self.hint) {
+            (Some(taken), Some(hint)) if steady => {
+                *self.counts.get_mut(&taken).expect("just counted") -= 1;
+                self.counts.retain(|_, count| *count > 0);
+                prop_assert_eq!(taken, self.first_fit(hint, 1), "first fit");
+                *self.counts.entry(taken).or_insert(0) += 1;
+                self.hint = Some(taken + 1);
+            }
+            (Some(_), _) => self.hint = None,
+            (None, _) if !steady => self.hint = None,
+            (None, _) => {}
+        }
+        self.sync(pins)?;
+        for cluster in clusters_of(range, size) {
+            let count = self.counts[&cluster];
+            prop_assert!(count <= self.order.max(), "cluster {} counts {}", cluster, count);
+            prop_assert_eq!(self.ask(cluster)?, count, "cluster {}", cluster);
+            prop_assert!(!self.is_metadata(cluster) && !self.old_tables.contains(&cluster));
+            // It is new, or holds nothing but streams.
+            let shared = self.stream_ranges.iter().any(|stream| holds(stream, cluster));
+            prop_assert!(shared || count == 1, "cluster {} has {} owners", cluster, count);
+            for reservation in &self.reservations {
+                let first = reservation.first().get();
+                prop_assert!(!(first..first + reservation.count()).contains(&cluster));
+            }
+        }
+        for stream in &self.stream_ranges {
+            let apart = stream.end() <= range.start || range.end() <= stream.start;
+            prop_assert!(apart, "{:?} over {:?}", range, stream);
+        }
+        self.stream_ranges.push(range);
         Ok(())
     }
 
@@ -345,6 +422,31 @@ impl World {
                 self.owned.push((first, want));
                 self.mark(first, want.min(64));
             }
+            Op::Stream(parts) => {
+                let bytes = (parts * self.cluster / 1024).max(1);
+                if self.streams.len() < 2 {
+                    let reservation = self.reserve_bytes(bytes)?;
+                    let range = reservation.range();
+                    prop_assert_eq!(range.len, bytes);
+                    self.judge_stream(range, epoch, pins)?;
+                    self.streams.push(reservation);
+                }
+            }
+            Op::Link(n, link) => {
+                if n < self.streams.len() {
+                    let stream = self.streams.remove(n);
+                    let clusters = clusters_of(stream.range(), self.cluster);
+                    if link {
+                        stream.commit();
+                        self.owned.push((*clusters.start(), clusters.count() as u64));
+                    } else {
+                        let range = stream.range();
+                        drop(stream);
+                        self.stream_ranges.retain(|stream| *stream != range);
+                        clusters.for_each(|cluster| self.drop_reference(cluster));
+                    }
+                }
+            }
             Op::Commit(n) => {
                 if n < self.reservations.len() {
                     let reservation = self.reservations.remove(n);
@@ -404,6 +506,11 @@ impl World {
     /// Flushes until nothing waits any more; what is reserved goes back.
     fn finish(&mut self) -> Result<(), TestCaseError> {
         self.reservations.clear();
+        for stream in std::mem::take(&mut self.streams) {
+            let clusters = clusters_of(stream.range(), self.cluster);
+            drop(stream);
+            clusters.for_each(|cluster| self.drop_reference(cluster));
+        }
         for _ in 0..10_000 {
             self.watch(|w| w.sequencer.flush()).expect("memory does not fail");
             self.sync(&[])?;
@@ -460,6 +567,11 @@ impl World {
     }
 }
 
+/// The host clusters of `size` bytes that a range touches.
+fn clusters_of(range: HostRange, size: u64) -> std::ops::RangeInclusive<u64> {
+    range.start.get() / size..=(range.end().get() - 1) / size
+}
+
 fn check(config: &Config, ops: Vec<Op>) -> Result<(), TestCaseError> {
     let mut world = World::new(config);
     let sequencer = Arc::clone(&world.sequencer);
@@ -509,4 +621,48 @@ fn growth_of_blocks_and_table_in_every_width() {
                 .unwrap_or_else(|e| panic!("cluster bits {cluster_bits}, order {order}: {e}"));
         }
     }
+}
+
+/// Streams follow each other, share clusters up to the width's maximum, and cross into the next
+/// cluster only where that is the free one.
+#[test]
+fn streams_share_clusters_as_far_as_counts_go() {
+    let config = Config {
+        cluster_bits: 12,
+        order: 1,
+        blocks: 4,
+        initial: vec![0, 0, 1],
+        policy: (true, true, true),
+    };
+    let mut world = World::new(&config);
+    let mut starts = Vec::new();
+    let mut held = Vec::new();
+    // 2 bits count to 3.
+    for bytes in [1000, 1000, 1000, 500, 3800, 200, 4095] {
+        let stream = world.reserve_bytes(bytes).expect("there is room");
+        starts.push(stream.range().start.get());
+        held.push(stream);
+    }
+    let cluster = 4096;
+    let expected = [
+        3 * cluster,
+        3 * cluster + 1000,
+        3 * cluster + 2000,
+        // The first cluster is counted three times.
+        4 * cluster,
+        // The next cluster, 5, is not free: the stream does not go on in it.
+        6 * cluster,
+        6 * cluster + 3800,
+        // From one cluster into the next.
+        6 * cluster + 4000,
+    ];
+    assert_eq!(starts, expected);
+    for (place, count) in [(3, 3), (4, 1), (6, 3), (7, 1)] {
+        assert_eq!(world.ask(place).expect("at hand"), count, "cluster {place}");
+    }
+    // Given up, the clusters are free, and the next stream begins at the first of them.
+    held.clear();
+    assert_eq!(world.ask(6).expect("at hand"), 0);
+    let stream = world.reserve_bytes(10).expect("there is room");
+    assert_eq!(stream.range().start.get(), 3 * cluster);
 }
