@@ -1,12 +1,12 @@
 //! An open disk: the metadata crates joined.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, RwLock};
 
 use holstein_cache::{CacheSizes, RankedTables, Sequencer};
 use holstein_codec::ClusterCodec;
-use holstein_format::{Header, IncompatibleFeatures, Version, field_offset};
-use holstein_guard::{ImageFile, Intent, Region, RegionMask};
+use holstein_format::{Header, Version};
+use holstein_guard::{ImageFile, Region, RegionMask};
 use holstein_mapping::{L1Layout, Mapping, MappingConfig};
 use holstein_refcount::{ClusterAllocator, DiscardPolicy, RefcountLayout, Refcounts};
 use holstein_storage::Storage;
@@ -56,9 +56,11 @@ pub struct Disk {
     pub(crate) discard_no_unref: bool,
     /// The end of the last new cluster whose tail was left to the file's own zeros.
     pub(crate) data_end: AtomicU64,
-    incompatible: IncompatibleFeatures,
-    writable: bool,
-    corrupt: AtomicBool,
+    pub(crate) header: RwLock<Header>,
+    /// Held by what changes the structure of the image.
+    pub(crate) structure: Mutex<()>,
+    pub(crate) writable: bool,
+    pub(crate) corrupt: AtomicBool,
     /// Kept alive for the sequencer.
     _owners: [Arc<dyn RankedTables>; 4],
 }
@@ -131,7 +133,8 @@ impl Disk {
             codec: config.codec,
             discard_no_unref: config.discard_no_unref,
             data_end: AtomicU64::new(0),
-            incompatible: header.incompatible,
+            header: RwLock::new(header.clone()),
+            structure: Mutex::new(()),
             writable: config.writable,
             corrupt: AtomicBool::new(false),
             _owners: owners,
@@ -155,21 +158,6 @@ impl Disk {
     #[must_use]
     pub fn storage(&self) -> &Arc<dyn Storage> {
         self.file.storage()
-    }
-
-    /// Where the tables are now and what the size is, put into a copy of the header that was read
-    /// when the disk was opened.
-    pub fn update(&self, header: &mut Header) {
-        let l1 = self.mapping.l1_layout();
-        header.size = self.size();
-        header.l1_table_offset = l1.at;
-        header.l1_size = u32::try_from(l1.entries).expect("at most 2^22 entries");
-        let refcounts = self.refcounts.layout();
-        header.refcount_table_offset = refcounts.table;
-        header.refcount_table_clusters = refcounts.table_clusters;
-        if self.corrupt.load(Ordering::Acquire) {
-            header.incompatible.insert(IncompatibleFeatures::CORRUPT);
-        }
     }
 
     /// The range, if it is within the disk.
@@ -205,23 +193,6 @@ impl Disk {
             self.mark_corrupt();
         }
         result
-    }
-
-    /// Sets the corrupt bit, once, as well as that is possible; from now on writes are refused.
-    fn mark_corrupt(&self) {
-        if self.corrupt.swap(true, Ordering::AcqRel) || self.version == Version::V2 {
-            return;
-        }
-        let mut bits = self.incompatible;
-        bits.insert(IncompatibleFeatures::CORRUPT);
-        let run = self.sequencer.lock();
-        let at = HostOffset::new(field_offset::INCOMPATIBLE);
-        let intent = Intent::Metadata(Region::MainHeader);
-        // The request already failed with the reason; that the mark did not stick changes nothing
-        // for the caller.
-        if run.file().write(intent, at, &bits.bits().to_be_bytes()).is_ok() {
-            let _ = run.file().barrier();
-        }
     }
 
     /// Makes everything that was acknowledged before this call durable.

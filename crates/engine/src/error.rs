@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use holstein_cache::CacheSizeError;
 use holstein_codec::CodecError;
+use holstein_format::FormatError;
 use holstein_guard::GuardError;
 use holstein_mapping::MapError;
 use holstein_units::{GuestOffset, HostOffset};
@@ -19,6 +20,9 @@ pub enum EngineError {
     /// The range could not be mapped or changed.
     #[error(transparent)]
     Map(#[from] MapError),
+    /// The header cannot be what was asked for.
+    #[error(transparent)]
+    Header(#[from] FormatError),
     /// Cache options contradict each other.
     #[error(transparent)]
     CacheSizes(#[from] CacheSizeError),

@@ -26,6 +26,7 @@ mod compressed;
 mod disk;
 mod error;
 mod extent;
+mod header;
 mod preallocate;
 mod read;
 mod resize;

@@ -29,6 +29,7 @@ impl Disk {
     /// # Spec
     /// "Resize".
     pub fn resize(&self, size: u64, preallocation: Preallocation) -> Result<(), EngineError> {
+        let _alone = self.restructure();
         let old = self.size();
         let refuse = |why| Err(EngineError::Resize { size, why });
         if !size.is_multiple_of(SECTOR) {
@@ -55,7 +56,7 @@ impl Disk {
             return Err(EngineError::Resize { size, why });
         }
         {
-            let quiet = self.sequencer.pins().close_admission();
+            let quiet = self.quiet();
             self.mapping.grow_l1(entries)?;
             drop(quiet);
         }

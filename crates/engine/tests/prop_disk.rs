@@ -1,5 +1,7 @@
 //! A whole disk against a vector of bytes, on storage in memory.
 
+mod common;
+
 use std::io::{IoSlice, IoSliceMut};
 use std::sync::Arc;
 
@@ -7,12 +9,12 @@ use holstein_cache::CacheSizes;
 use holstein_check::{CheckOptions, check};
 use holstein_codec::Deflate;
 use holstein_engine::{Backing, Disk, DiskConfig, DiskExtentKind, EngineError, Preallocation};
-use holstein_format::{Header, RefcountOrder, RefcountTableEntry, Version};
+use holstein_format::{Header, Version};
 use holstein_guard::RegionMask;
 use holstein_refcount::DiscardPolicy;
 use holstein_storage::{MemStorage, Storage};
 use holstein_testkit::any_range_in;
-use holstein_units::{ClusterBits, Geometry, HostOffset};
+use holstein_units::HostOffset;
 use proptest::prelude::*;
 
 /// The most that a disk grows to.
@@ -137,25 +139,6 @@ fn compressible(len: usize, cluster: usize, seed: u64) -> Vec<u8> {
     bytes
 }
 
-/// An image of an empty disk: header, refcount table, refcount block.
-fn empty(setup: &Setup) -> (Arc<MemStorage>, Header) {
-    let bits = ClusterBits::new(setup.cluster_bits).expect("within 9..=21");
-    let cluster = bits.size();
-    let mut header = Header::new(setup.version, Geometry::new(bits, false), 0);
-    header.refcount_order = RefcountOrder::new(setup.order).expect("within 0..=6");
-    header.refcount_table_offset = HostOffset::new(cluster);
-    header.refcount_table_clusters = 1;
-    let mut bytes = header.encode().expect("it fits");
-    bytes.resize(3 * cluster as usize, 0);
-    let block = HostOffset::new(2 * cluster);
-    bytes[cluster as usize..][..8]
-        .copy_from_slice(&RefcountTableEntry::Block(block).encode().to_be_bytes());
-    for used in 0..3 {
-        header.refcount_order.write(&mut bytes[2 * cluster as usize..], used, 1);
-    }
-    (Arc::new(MemStorage::from_bytes(&bytes)), header)
-}
-
 struct World {
     setup: Setup,
     storage: Arc<MemStorage>,
@@ -193,10 +176,10 @@ impl World {
     }
 
     fn new(setup: &Setup) -> Result<Self, EngineError> {
-        let (storage, mut header) = empty(setup);
+        let (storage, header) = common::empty(setup.version, setup.cluster_bits, setup.order);
         let disk = Self::open(setup, &storage, &header, None)?;
         disk.resize(setup.size, Preallocation::Off)?;
-        disk.update(&mut header);
+        let header = disk.header();
         disk.close()?;
         let disk = Self::open(setup, &storage, &header, setup.backing)?;
         let shown = setup.backing.unwrap_or(0).min(setup.size);
@@ -213,7 +196,7 @@ impl World {
 
     fn close(&mut self) -> Result<(), TestCaseError> {
         self.disk.close().expect("memory does not fail");
-        self.disk.update(&mut self.header);
+        self.header = self.disk.header();
         let report = check(&*self.storage, &CheckOptions::default(), &mut |_| {});
         let report = report.expect("checked");
         prop_assert!(report.is_clean(), "{:?}", report.findings);

@@ -120,6 +120,7 @@ impl Header {
 
         let extensions = frames?
             .iter()
+            .filter(|(kind, _)| *kind != header_extension::PADDING)
             .map(|(kind, data)| HeaderExtension::decode(*kind, data))
             .collect::<Result<Vec<_>, _>>()?;
         judge_extensions(&extensions, geometry, crypt_method, autoclear)?;
@@ -241,6 +242,42 @@ fn read_frames(
         at = data_at + u64::from(length).next_multiple_of(8);
     }
     Ok(frames)
+}
+
+/// Where the parts of a header are in its first cluster.
+pub(crate) struct Reach {
+    /// Where the extensions begin.
+    pub(crate) list: usize,
+    /// Where the backing name is; the end of the list if there is none.
+    pub(crate) name: usize,
+    /// Nothing from here on matters.
+    pub(crate) end: usize,
+}
+
+/// How far the header in `cluster` reaches: all of it, where it is none.
+pub(crate) fn reach(cluster: &[u8]) -> Reach {
+    let whole = cluster.len();
+    let source = FirstCluster { bytes: cluster, file_len: whole as u64 };
+    let mut fixed = [0; size_of::<RawHeaderV3>()];
+    if source.fill(0, &mut fixed).is_err() {
+        return Reach { list: whole, name: whole, end: whole };
+    }
+    let raw: RawHeaderV3 = zerocopy::transmute!(fixed);
+    let list = match raw.v2.version.get() {
+        2 => u64::from(HEADER_V2_BYTES),
+        _ => u64::from(raw.header_length.get()).min(whole as u64),
+    };
+    let backing = raw.v2.backing_file_offset.get().min(whole as u64);
+    let stop = if backing == 0 { whole as u64 } else { backing };
+    let frame = size_of::<ExtensionFrame>() as u64;
+    let list_end = read_frames(&source, list, stop).map_or(whole as u64, |frames| {
+        let used = |(_, data): &(u32, Vec<u8>)| frame + (data.len() as u64).next_multiple_of(8);
+        list + frames.iter().map(used).sum::<u64>() + frame
+    });
+    let name = if backing == 0 { list_end } else { backing };
+    let name_end = name + if backing == 0 { 0 } else { raw.v2.backing_file_size.get().into() };
+    let small = |n: u64| usize::try_from(n).unwrap_or(whole).min(whole);
+    Reach { list: small(list), name: small(name), end: small(list_end.max(name_end)) }
 }
 
 /// What the image calls its incompatible features.

@@ -23,6 +23,9 @@ pub(crate) const ENCRYPTION_HEADER: u32 = 0x0537_be77;
 /// Type of the data file name: `DATA`.
 pub(crate) const DATA_FILE: u32 = 0x4441_5441;
 
+/// Type of bytes to be passed over while a header is changed: `SKIP`. Never kept.
+pub(crate) const PADDING: u32 = 0x534b_4950;
+
 /// On disk: what precedes the data of an extension.
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy)]
 #[repr(C)]

@@ -112,6 +112,7 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match &self.0.cause {
+            Cause::Engine(EngineError::Header(_)) => ErrorKind::InvalidInput,
             Cause::Engine(error) => engine_kind(error),
             Cause::Format(FormatError::BadMagic { .. }) => ErrorKind::NotQcow2,
             Cause::Format(error) => match error.errno_class() {

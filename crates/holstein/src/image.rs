@@ -16,9 +16,7 @@ macro_rules! reading {
             /// The header: what the image says of itself, with the tables where they are now.
             #[must_use]
             pub fn header(&self) -> Header {
-                let mut header = self.header.clone();
-                self.disk.update(&mut header);
-                header
+                self.disk.header()
             }
 
             /// The size of the disk in bytes.
@@ -30,7 +28,7 @@ macro_rules! reading {
             /// Bytes of a cluster.
             #[must_use]
             pub fn cluster_size(&self) -> u64 {
-                self.header.geometry.cluster_size()
+                self.disk.geometry().cluster_size()
             }
 
             /// Fills `into` from byte `at` of the disk on.
@@ -81,7 +79,6 @@ macro_rules! reading {
 #[derive(Debug)]
 pub struct ReadOnlyImage {
     disk: Disk,
-    header: Header,
 }
 
 /// An image that is open for reading and writing.
@@ -91,7 +88,6 @@ pub struct ReadOnlyImage {
 #[derive(Debug)]
 pub struct Image {
     disk: Disk,
-    header: Header,
     /// Cleared by [`Image::close`], so that dropping does not close again.
     open: AtomicBool,
 }
@@ -100,14 +96,14 @@ reading!(ReadOnlyImage);
 reading!(Image);
 
 impl ReadOnlyImage {
-    pub(crate) fn new(disk: Disk, header: Header) -> Self {
-        Self { disk, header }
+    pub(crate) fn new(disk: Disk) -> Self {
+        Self { disk }
     }
 }
 
 impl Image {
-    pub(crate) fn new(disk: Disk, header: Header) -> Self {
-        Self { disk, header, open: AtomicBool::new(true) }
+    pub(crate) fn new(disk: Disk) -> Self {
+        Self { disk, open: AtomicBool::new(true) }
     }
 
     /// Writes `from` at byte `at` of the disk.

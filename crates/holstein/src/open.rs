@@ -7,8 +7,7 @@ use holstein_cache::CacheSizes;
 use holstein_codec::Deflate;
 use holstein_engine::{Backing, Disk, DiskConfig};
 use holstein_format::{
-    AutoclearFeatures, CompressionType, CryptMethod, DecodePurpose, FormatError, Header,
-    IncompatibleFeatures, field_offset,
+    CompressionType, CryptMethod, DecodePurpose, FormatError, Header, IncompatibleFeatures,
 };
 use holstein_guard::{Region, RegionMask};
 use holstein_refcount::DiscardPolicy;
@@ -163,7 +162,7 @@ impl OpenOptions {
     /// [`crate::ErrorKind::Unsupported`] for what this version does not do;
     /// [`crate::ErrorKind::ReadOnly`] for an image that is marked corrupt.
     pub fn open_storage(&self, storage: Arc<dyn Storage>) -> Result<Image, Error> {
-        let mut header = read_header(&*storage, DecodePurpose::Use)?;
+        let header = read_header(&*storage, DecodePurpose::Use)?;
         if header.incompatible.contains(IncompatibleFeatures::CORRUPT) {
             return Err(Cause::CorruptBit.into());
         }
@@ -180,16 +179,8 @@ impl OpenOptions {
             let table = SnapshotTable::read(&*storage, &header)?;
             protect_snapshots(&disk, &header, &table);
         }
-        let unknown = header.autoclear.unknown();
-        if unknown != 0 {
-            header.autoclear = AutoclearFeatures::new(header.autoclear.bits() & !unknown);
-            let at = HostOffset::new(field_offset::AUTOCLEAR);
-            storage
-                .write_at(at, &header.autoclear.bits().to_be_bytes())
-                .and_then(|()| storage.flush())
-                .map_err(|e| Error::from(Cause::Create(Arc::new(e))))?;
-        }
-        Ok(Image::new(disk, header))
+        disk.clear_unknown_autoclear()?;
+        Ok(Image::new(disk))
     }
 
     /// Opens the image in `storage` for reading.
@@ -202,7 +193,7 @@ impl OpenOptions {
     ) -> Result<ReadOnlyImage, Error> {
         let header = read_header(&*storage, DecodePurpose::Use)?;
         let disk = self.open_disk(storage, &header, false)?;
-        Ok(ReadOnlyImage::new(disk, header))
+        Ok(ReadOnlyImage::new(disk))
     }
 
     pub(crate) fn open_disk(
