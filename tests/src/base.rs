@@ -10,8 +10,7 @@ use holstein_units::HostOffset;
 
 use crate::contents::{Stretch, for_each_stretch};
 use crate::judge::expect_contents;
-use crate::perform::perform;
-use crate::{Config, Layout, Moment, Start};
+use crate::{Config, Layout, Moment, Session, Start};
 
 /// Numbers of the patterns in starts begin here, those in programs at 1.
 const FIRST_ID: u64 = 1000;
@@ -44,13 +43,14 @@ impl Base {
         let mut moment = Moment::durable(DiskModel::new(layout.size));
         let mut id = FIRST_ID;
         for round in start.rounds(layout) {
-            let image = OpenOptions::new().open_storage(on()).map_err(text)?;
+            let open = || OpenOptions::new().open_storage(on());
+            let mut session = Session::new(open).map_err(text)?;
             for op in round {
-                perform(&image, op, id).map_err(text)?;
+                session.perform(op, id).map_err(text)?;
                 moment.done(op, id, layout.size);
                 id += 1;
             }
-            image.close().map_err(text)?;
+            session.close().map_err(text)?;
         }
         let mut file = MemStorage::clone(&storage);
         match start {

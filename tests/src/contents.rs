@@ -7,11 +7,14 @@ pub trait Reads {
     /// Bytes of the disk.
     fn size(&self) -> u64;
 
-    /// The length of the extent at `at`, and whether it has data.
+    /// The length of the extent at `at`, and what it is.
     ///
     /// # Errors
     /// What the library says.
-    fn extent(&self, at: u64) -> Result<(u64, bool), Error>;
+    fn extent(&self, at: u64) -> Result<(u64, ExtentKind), Error>;
+
+    /// Whether what is unallocated may read as something else than zeros.
+    fn has_backing(&self) -> bool;
 
     /// Reads.
     ///
@@ -27,9 +30,13 @@ macro_rules! reads {
                 self.virtual_size()
             }
 
-            fn extent(&self, at: u64) -> Result<(u64, bool), Error> {
+            fn extent(&self, at: u64) -> Result<(u64, ExtentKind), Error> {
                 let extent = self.extent_at(at, self.virtual_size() - at)?;
-                Ok((extent.len, extent.kind == ExtentKind::Data))
+                Ok((extent.len, extent.kind))
+            }
+
+            fn has_backing(&self) -> bool {
+                self.header().backing_file.is_some()
             }
 
             fn read(&self, at: u64, into: &mut [u8]) -> Result<(), Error> {
@@ -60,13 +67,19 @@ pub fn for_each_stretch(
     visit: &mut dyn FnMut(u64, Stretch<'_>) -> Result<(), String>,
 ) -> Result<(), String> {
     let mut buffer = vec![0; 64 << 10];
+    let has_backing = image.has_backing();
     let mut at = 0;
     while at < image.size() {
-        let (len, has_data) = image.extent(at).map_err(|e| format!("extent at {at:#x}: {e}"))?;
+        let (len, kind) = image.extent(at).map_err(|e| format!("extent at {at:#x}: {e}"))?;
         if len == 0 {
             return Err(format!("extent at {at:#x} is empty"));
         }
-        if !has_data {
+        let zeros = match kind {
+            ExtentKind::Zero => true,
+            ExtentKind::Unallocated => !has_backing,
+            _ => false,
+        };
+        if zeros {
             visit(at, Stretch::Zeros(len))?;
             at += len;
             continue;

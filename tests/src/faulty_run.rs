@@ -8,8 +8,8 @@ use holstein_storage::Storage;
 use holstein_testkit::{Fault, FaultStorage, IoKind, Lasting, SnapshotStorage};
 
 use crate::judge::{expect_contents, judge_file, judge_file_reopened};
-use crate::perform::{is_within, perform};
 use crate::recorded::options;
+use crate::session::{Session, is_within};
 use crate::{Base, Moment, Op, Program, Witness};
 
 /// Which promise a fault broke.
@@ -50,11 +50,12 @@ pub fn count_calls(program: &Program, base: &Base, fault: &Fault) -> Result<u64,
         Arc::new(Witness::new(FaultStorage::new(SnapshotStorage::new(base.image.clone()))));
     storage.inner().arm(Fault { after: u64::MAX, ..fault.clone() });
     let text = |e: holstein::Error| format!("{program} without a fault: {e}");
-    let image = options(program).open_storage(shared(&storage)).map_err(text)?;
+    let open = || options(program).open_storage(shared(&storage));
+    let mut session = Session::new(open).map_err(text)?;
     for (id, &op) in (1..).zip(&program.ops) {
-        perform(&image, op, id).map_err(text)?;
+        session.perform(op, id).map_err(text)?;
     }
-    image.close().map_err(text)?;
+    session.close().map_err(text)?;
     Ok(storage.inner().counted())
 }
 
@@ -73,9 +74,10 @@ pub fn run_with_fault(
         Arc::new(Witness::new(FaultStorage::new(SnapshotStorage::new(base.image.clone()))));
     storage.inner().arm(fault.clone());
     let mut run = Run { storage, now: base.moment.clone(), reported: false };
-    let opened = caught("opening", || options(program).open_storage(shared(&run.storage)))?;
-    match opened {
-        Ok(image) => run.requests(program, fault, image)?,
+    let storage = Arc::clone(&run.storage);
+    let open = || options(program).open_storage(shared(&storage));
+    match caught("opening", || Session::new(open))? {
+        Ok(session) => run.requests(program, fault, session)?,
         Err(_) => run.reported = true,
     }
     run.judge_file("after the end", reopen)?;
@@ -97,17 +99,17 @@ impl Run {
         &mut self,
         program: &Program,
         fault: &Fault,
-        image: Image,
+        mut session: Session<'_>,
     ) -> Result<(), (Breach, String)> {
         for (id, &op) in (1..).zip(&program.ops) {
-            let size = image.virtual_size();
+            let size = session.image().map_or(self.now.model.size(), Image::virtual_size);
             if !is_within(op, size) {
                 continue;
             }
             let flush_had_failed = self.storage.seen().flush_failed;
-            match caught(op, || perform(&image, op, id)) {
+            match caught(op, || session.perform(op, id)) {
                 Ok(Ok(())) => {
-                    if op == Op::Flush && flush_had_failed {
+                    if matches!(op, Op::Flush | Op::Reopen) && flush_had_failed {
                         let what = format!("flush {id} succeeds after one that failed");
                         return Err((Breach::AfterFailedFlush, what));
                     }
@@ -118,22 +120,23 @@ impl Run {
                     self.now.attempt(op, id, size);
                 }
                 Err(breach) => {
-                    // Its locks may be poisoned: closing it would panic again.
-                    std::mem::forget(image);
+                    session.abandon();
                     return Err(breach);
                 }
             }
         }
         if self.storage.seen().failed() {
             self.storage.inner().disarm();
-            expect_contents(&image, &self.now, false).map_err(|e| (Breach::WhileOpen, e))?;
+            if let Some(image) = session.image() {
+                expect_contents(image, &self.now, false).map_err(|e| (Breach::WhileOpen, e))?;
+            }
             self.judge_file("if killed", false)?;
             if fault.lasting == Lasting::FromThereOn {
                 self.storage.inner().arm(Fault { after: 0, ..fault.clone() });
             }
         }
         let flush_had_failed = self.storage.seen().flush_failed;
-        match caught("close", || image.close())? {
+        match caught("close", || session.close())? {
             Ok(()) if flush_had_failed => {
                 let what = "closing succeeds after a failed flush".to_owned();
                 return Err((Breach::AfterFailedFlush, what));

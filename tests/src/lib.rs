@@ -13,6 +13,7 @@
 
 mod accepted;
 mod base;
+mod below;
 mod config;
 mod contents;
 mod explorer;
@@ -24,17 +25,19 @@ mod layout;
 pub mod long_run;
 mod moment;
 mod op;
-mod perform;
 mod program;
 mod recorded;
 mod second_opinion;
+mod session;
 mod start;
+pub mod twin;
 mod violation;
 mod whole_sectors;
 mod witness;
 
 pub use accepted::Accepted;
 pub use base::Base;
+pub use below::{Below, Bytes, backing};
 pub use config::Config;
 pub use contents::{Reads, Stretch, for_each_stretch};
 pub use explorer::{Depth, Explorer, Tally};
@@ -48,10 +51,10 @@ pub use judge::{
 pub use layout::Layout;
 pub use moment::Moment;
 pub use op::Op;
-pub use perform::{is_within, perform};
 pub use program::Program;
 pub use recorded::Recorded;
 pub use second_opinion::SecondOpinion;
+pub use session::{Session, is_within};
 pub use start::Start;
 pub use violation::Violation;
 pub use whole_sectors::WholeSectors;

@@ -31,6 +31,8 @@ pub struct LongRun {
     pub faults: bool,
     /// This fault alone, at this call.
     pub fault: Option<(FaultPlan, u64)>,
+    /// Only programs of which `v3:512:16/filled all of 2` or the like contains this.
+    pub only: Option<String>,
     /// Cuts too, where there is a fault.
     pub cuts: bool,
 }
@@ -46,6 +48,7 @@ impl Default for LongRun {
             bug: None,
             faults: false,
             fault: None,
+            only: None,
             cuts: false,
         }
     }
@@ -99,6 +102,13 @@ pub fn run(run: &LongRun) -> Result<Outcome, String> {
         }
         None => batches(run.seed),
     };
+    let wanted = |batch: &Batch| {
+        let only = run.only.as_deref().unwrap_or("");
+        batch.programs.first().is_some_and(|first| {
+            format!("{}/{} {}", first.config, first.start, batch.name).contains(only)
+        })
+    };
+    let batches: Vec<_> = batches.into_iter().filter(wanted).collect();
     let next = AtomicUsize::new(0);
     let outcome = Mutex::new(Outcome::default());
     let shown = Mutex::new(Instant::now());
@@ -106,6 +116,7 @@ pub fn run(run: &LongRun) -> Result<Outcome, String> {
         while let Some(batch) = batches.get(next.fetch_add(1, Ordering::Relaxed)) {
             let mut explorer = Explorer::new(batch.depth.clone()).with_bug(run.bug);
             let mut told = Tally::default();
+            let mut shown_violations = 0;
             let mut left = batch.programs.len() as u64;
             for program in &batch.programs {
                 if Instant::now() >= end {
@@ -116,6 +127,10 @@ pub fn run(run: &LongRun) -> Result<Outcome, String> {
                     (fault, _) => explorer.explore_with_fault(program, fault)?,
                 }
                 left -= 1;
+                for violation in &explorer.violations[shown_violations..] {
+                    println!("{violation}");
+                }
+                shown_violations = explorer.violations.len();
                 let mut shown = shown.lock().expect("no printer panics");
                 if shown.elapsed() > Duration::from_secs(5) {
                     *shown = Instant::now();

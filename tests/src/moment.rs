@@ -30,7 +30,7 @@ impl Moment {
             Op::Write { at, len } => self.model.attempt_write(at, &bytes(id, at, len)),
             Op::Zero { at, len, .. } => self.model.attempt_zero(at, len),
             Op::Discard { at, len } => self.model.discard(at, len),
-            Op::Flush => {}
+            Op::Flush | Op::Reopen => {}
             Op::Grow { by } => {
                 self.grow(size + by);
                 add(&mut self.sizes, size + by);
@@ -44,7 +44,7 @@ impl Moment {
             Op::Write { at, len } => self.model.write(at, &bytes(id, at, len)),
             Op::Zero { at, len, .. } => self.model.zero(at, len),
             Op::Discard { at, len } => self.model.discard(at, len),
-            Op::Flush => {
+            Op::Flush | Op::Reopen => {
                 self.model.flush();
                 self.sizes_after_cut.clone_from(&self.sizes);
             }

@@ -36,6 +36,8 @@ pub enum Op {
         /// By so many bytes.
         by: u64,
     },
+    /// Closes the image and opens it again: `o`.
+    Reopen,
 }
 
 impl fmt::Display for Op {
@@ -47,6 +49,7 @@ impl fmt::Display for Op {
             Self::Discard { at, len } => write!(f, "d@{at}+{len}"),
             Self::Flush => f.write_str("f"),
             Self::Grow { by } => write!(f, "g+{by}"),
+            Self::Reopen => f.write_str("o"),
         }
     }
 }
@@ -55,9 +58,11 @@ impl FromStr for Op {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let bad = || format!("{text:?} is no operation: w@0+512, z@, k@, d@, f, g+512");
-        if text == "f" {
-            return Ok(Self::Flush);
+        let bad = || format!("{text:?} is no operation: w@0+512, z@, k@, d@, f, g+512, o");
+        match text {
+            "f" => return Ok(Self::Flush),
+            "o" => return Ok(Self::Reopen),
+            _ => {}
         }
         let number = |text: &str| text.parse::<u64>().map_err(|_| bad());
         if let Some(by) = text.strip_prefix("g+") {

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use holstein::OpenOptions;
+use holstein::{Image, OpenOptions};
 use holstein_guard::planted::{Bug, plant};
 use holstein_storage::MemStorage;
 use holstein_testkit::{CrashLog, Fault, FaultStorage, RecordingStorage};
 
 use crate::judge::expect_contents;
-use crate::perform::{is_within, perform};
+use crate::session::{Session, is_within};
 use crate::{Base, Moment, Op, Program, Start, WholeSectors};
 
 /// What a run of a program did to its file, and what it owes when.
@@ -67,29 +67,31 @@ struct Run {
 
 impl Run {
     fn whole(&mut self, program: &Program, judged: bool) -> Result<(), String> {
-        let opened = options(program).open_storage(Arc::<Stack>::clone(&self.storage));
-        let Some(image) = self.unless_faulty("open for the program", opened)? else {
+        let storage = Arc::clone(&self.storage);
+        let open = || options(program).open_storage(Arc::<Stack>::clone(&storage));
+        let opened = Session::new(open);
+        let Some(mut session) = self.unless_faulty("open for the program", opened)? else {
             return Ok(());
         };
         for (id, &op) in (1..).zip(&program.ops) {
-            let size = image.virtual_size();
+            let size = session.image().map_or(self.now.model.size(), Image::virtual_size);
             if !is_within(op, size) {
                 continue;
             }
             let mut meanwhile = self.now.clone();
             meanwhile.attempt(op, id, size);
             self.mark(meanwhile.clone());
-            match self.unless_faulty(op, perform(&image, op, id))? {
+            match self.unless_faulty(op, session.perform(op, id))? {
                 Some(()) => self.now.done(op, id, size),
                 None => self.now = meanwhile,
             }
             self.mark(self.now.clone());
         }
-        if judged {
-            expect_contents(&image, &self.now, false).map_err(|e| format!("while in use: {e}"))?;
+        if let Some(image) = session.image().filter(|_| judged) {
+            expect_contents(image, &self.now, false).map_err(|e| format!("while in use: {e}"))?;
         }
         self.mark(self.now.clone());
-        if self.unless_faulty("close", image.close())?.is_some() {
+        if self.unless_faulty("close", session.close())?.is_some() {
             self.now.done(Op::Flush, 0, self.now.model.size());
         }
         self.mark(self.now.clone());

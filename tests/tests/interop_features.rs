@@ -5,7 +5,8 @@ mod interop;
 
 use holstein::format::Version;
 use holstein::{CreateOptions, OpenOptions, Preallocation};
-use interop::{Below, Bench, Bytes, Maker, Op, Script, assert_same, backing, judge_file};
+use holstein_tests::{Below, Bytes, backing};
+use interop::{Bench, Maker, Op, Script, assert_same, judge_file};
 
 const CLUSTERS: [u32; 3] = [9, 12, 16];
 

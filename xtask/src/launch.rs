@@ -24,6 +24,20 @@ pub(crate) fn crash(workspace: &Workspace, args: &[String]) -> Result<bool> {
     run(&mut command)
 }
 
+/// Random sequences on twin images, driven through the library and through the program.
+pub(crate) fn twin(workspace: &Workspace, args: &[String]) -> Result<bool> {
+    let mut build = workspace.cargo();
+    build.args(["build", "--release", "-p", "holstein-cli", "--bin", "holstein"]);
+    if !run(&mut build)? {
+        return Ok(false);
+    }
+    let mut command = workspace.cargo();
+    command.args(["run", "--release", "-p", "holstein-tests", "--bin", "twin", "--", "--program"]);
+    command.arg(workspace.target.join("release/holstein")).args(args);
+    with_oracle(workspace, &mut command);
+    run(&mut command)
+}
+
 /// Schedule exploration in its long form.
 pub(crate) fn sim(workspace: &Workspace, args: &[String]) -> Result<bool> {
     let mut command = workspace.cargo();

@@ -35,6 +35,7 @@ usage: cargo xtask COMMAND
                       a real disk to qcow2 and back, with a picture of the map
   bench [ARGS]        speed beside qemu-img and the bare file
   crash [ARGS]        long crash exploration
+  twin [ARGS]         random sequences beside QEMU's programs, on twin images
   sim [ARGS]          long schedule exploration
   fuzz TARGET [--seconds N] [--keep]
                       one fuzz target; --keep adds what it learnt to its corpus
@@ -74,6 +75,7 @@ fn dispatch() -> Result<bool> {
         "tour" => tour::run(&workspace, &rest),
         "bench" => launch::bench(&workspace, &rest),
         "crash" => launch::crash(&workspace, &rest),
+        "twin" => launch::twin(&workspace, &rest),
         "sim" => launch::sim(&workspace, &rest),
         "fuzz" => fuzz::run(&workspace, &rest),
         "conformance" => conformance::run(&workspace, &rest),

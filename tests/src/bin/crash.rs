@@ -11,6 +11,7 @@ crash: explores what power cuts can leave of an image
 
   --minutes N    give up what is not done after N minutes (55)
   --seed N       seed of the samples (1)
+  --only TEXT    only programs of which v3:512:16/filled all of 2, or the like, contains TEXT
   --threads N    programs run at the same time (one for each processor)
   --program P    only this program, as violations name it: v3:512:16/filled/w@0+512,f
   --plant BUG    with a planted bug, which must be found: FirstBarrierMissing and so on
@@ -38,9 +39,6 @@ fn main() -> ExitCode {
     }
     match long_run::run(&run) {
         Ok(outcome) => {
-            for violation in &outcome.violations {
-                println!("{violation}");
-            }
             println!("{outcome}");
             match (outcome.tally.violations, outcome.unfinished) {
                 (0, 0) => ExitCode::SUCCESS,
@@ -90,6 +88,7 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Option<LongRun>, Stri
                 let call = call.parse().map_err(|e| format!("{name} {value:?}: {e}"))?;
                 run.fault = Some((plan.parse()?, call));
             }
+            "--only" => run.only = Some(value),
             "--cuts" => run.cuts = value == "yes",
             "--faults" => run.faults = value == "yes",
             _ => return Err(format!("unknown option {name:?}")),

@@ -4,7 +4,6 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 
 use holstein::check::{CheckOptions, check};
 use holstein::format::Version;
@@ -268,38 +267,4 @@ pub(crate) fn assert_same(found: &[u8], expected: &[u8], what: &str) {
     if let Some(at) = found.iter().zip(expected).position(|(a, b)| a != b) {
         panic!("{what}: byte {at:#x} is {:#x}, not {:#x}", found[at], expected[at]);
     }
-}
-
-/// A backing disk in memory.
-pub(crate) struct Bytes(pub(crate) Vec<u8>);
-
-impl holstein::Backing for Bytes {
-    fn len(&self) -> u64 {
-        self.0.len() as u64
-    }
-
-    fn read_at(&self, at: u64, into: &mut [u8]) -> std::io::Result<()> {
-        into.copy_from_slice(&self.0[at as usize..at as usize + into.len()]);
-        Ok(())
-    }
-}
-
-/// An image that is read through to, as a chain of files is.
-pub(crate) struct Below(pub(crate) holstein::ReadOnlyImage);
-
-impl holstein::Backing for Below {
-    fn len(&self) -> u64 {
-        self.0.virtual_size()
-    }
-
-    fn read_at(&self, at: u64, into: &mut [u8]) -> std::io::Result<()> {
-        self.0.read_at(at, into).map_err(std::io::Error::other)
-    }
-}
-
-/// Something to hand to [`OpenOptions::backing`].
-pub(crate) fn backing(
-    below: impl holstein::Backing + 'static,
-) -> Option<Arc<dyn holstein::Backing>> {
-    Some(Arc::new(below))
 }

@@ -1,0 +1,88 @@
+//! An image under a program: open, and now and then closed and opened again.
+
+use holstein::{Error, Image, Preallocation};
+
+use crate::Op;
+use crate::moment::bytes;
+
+/// Opens the image.
+type Open<'a> = Box<dyn Fn() -> Result<Image, Error> + 'a>;
+
+/// An image and the way to open it again.
+pub struct Session<'a> {
+    open: Open<'a>,
+    image: Option<Image>,
+}
+
+impl std::fmt::Debug for Session<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").field("image", &self.image).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Session<'a> {
+    /// A session on an image that is opened at once.
+    ///
+    /// # Errors
+    /// What the library says.
+    pub fn new(open: impl Fn() -> Result<Image, Error> + 'a) -> Result<Self, Error> {
+        let image = Some(open()?);
+        Ok(Self { open: Box::new(open), image })
+    }
+
+    /// The image, unless it could not be opened again.
+    #[must_use]
+    pub fn image(&self) -> Option<&Image> {
+        self.image.as_ref()
+    }
+
+    /// Makes a request; a write writes pattern `id`. Where the image could not be opened again it is
+    /// tried once more.
+    ///
+    /// # Errors
+    /// What the library says.
+    pub fn perform(&mut self, op: Op, id: u64) -> Result<(), Error> {
+        let image = match self.image.take() {
+            Some(image) => self.image.insert(image),
+            None => self.image.insert((self.open)()?),
+        };
+        match op {
+            Op::Write { at, len } => image.write_at(at, &bytes(id, at, len)),
+            Op::Zero { at, len, unmap } => image.write_zeroes(at, len, unmap),
+            Op::Discard { at, len } => image.discard(at, len),
+            Op::Flush => image.flush(),
+            Op::Grow { by } => image.resize(image.virtual_size() + by, Preallocation::Off),
+            Op::Reopen => {
+                self.close()?;
+                self.image = Some((self.open)()?);
+                Ok(())
+            }
+        }
+    }
+
+    /// Closes the image, if it is open.
+    ///
+    /// # Errors
+    /// What the library says.
+    pub fn close(&mut self) -> Result<(), Error> {
+        self.image.take().map_or(Ok(()), Image::close)
+    }
+
+    /// Leaves the image as it is after a panic: closing it would panic again.
+    pub fn abandon(&mut self) {
+        if let Some(image) = self.image.take() {
+            std::mem::forget(image);
+        }
+    }
+}
+
+/// Whether a request lies within a disk of `size` bytes.
+#[must_use]
+pub fn is_within(op: Op, size: u64) -> bool {
+    match op {
+        Op::Write { at, len } | Op::Zero { at, len, .. } | Op::Discard { at, len } => {
+            at + len <= size
+        }
+        Op::Flush | Op::Grow { .. } | Op::Reopen => true,
+    }
+}

@@ -1,0 +1,30 @@
+//! Twin images: the same requests made of Holstein and of the reference programs, each on an image of
+//! its own, and all that can be seen compared.
+//!
+//! ```text
+//!   Row, seed --> Script: steps          a step is a request, or the two images change places
+//!   Twin: [Place; 2] x [Side; 2]         ours: the library, or our program; theirs: QEMU's
+//!     --> after each stretch: disks, snapshots, checks, each image read by both
+//! ```
+
+mod library;
+mod long;
+mod pair;
+mod place;
+mod row;
+mod script;
+mod shrink;
+mod side;
+mod step;
+mod tools;
+
+pub use library::Library;
+pub use long::{LongTwin, TwinOutcome, run};
+pub use pair::{Pair, TwinTally};
+pub use place::Place;
+pub use row::{BackingFormat, BackingRow, BackingSize, Row};
+pub use script::steps;
+pub use shrink::shrink;
+pub use side::{Answer, Side};
+pub use step::{Step, parse_steps, print_steps};
+pub use tools::Tools;

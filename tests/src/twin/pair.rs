@@ -1,0 +1,188 @@
+//! A pair of images that should be twins.
+
+use std::path::Path;
+
+use holstein::ReadOnlyImage;
+use holstein_storage::{FileOptions, FileStorage};
+use holstein_testkit::{DiskModel, Oracle, TempDir, Verdict};
+
+use super::{Place, Row, Side, Step};
+use crate::judge::{expect_contents, expect_no_corruption};
+use crate::{Moment, Op, is_within};
+
+/// What was done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TwinTally {
+    /// Sequences.
+    pub sequences: u64,
+    /// Requests that both sides did.
+    pub requests: u64,
+    /// Requests that both sides refused.
+    pub refused: u64,
+    /// Times that both images were closed, checked, read and compared.
+    pub judged: u64,
+}
+
+impl TwinTally {
+    /// Adds the counts of another.
+    pub fn add(&mut self, other: Self) {
+        self.sequences += other.sequences;
+        self.requests += other.requests;
+        self.refused += other.refused;
+        self.judged += other.judged;
+    }
+}
+
+/// Two images and who writes them.
+pub struct Pair<'a> {
+    oracle: &'a Oracle,
+    row: Row,
+    /// Ours and theirs.
+    sides: [&'a mut dyn Side; 2],
+    /// Where our image is, and theirs; they change places when the sides swap.
+    places: [Place; 2],
+    /// What the disk holds.
+    now: Moment,
+    tally: TwinTally,
+    _dir: TempDir,
+}
+
+impl std::fmt::Debug for Pair<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pair").field("row", &self.row).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Pair<'a> {
+    /// Makes both images.
+    ///
+    /// # Errors
+    /// What went wrong.
+    pub fn new(
+        oracle: &'a Oracle,
+        row: Row,
+        ours: &'a mut dyn Side,
+        theirs: &'a mut dyn Side,
+    ) -> Result<Self, String> {
+        let text = |e: std::io::Error| format!("a folder for twins: {e}");
+        let memory = Path::new("/dev/shm");
+        let dir = if memory.is_dir() {
+            TempDir::under(memory, "twin").map_err(text)?
+        } else {
+            TempDir::new("twin").map_err(text)?
+        };
+        let place = |name| {
+            let folder = dir.file(name);
+            std::fs::create_dir(&folder).map_err(text)?;
+            Ok::<_, String>(Place::new(folder))
+        };
+        let places = [place("a")?, place("b")?];
+        let now = Moment::durable(disk_at_first(row));
+        let sides = [ours, theirs];
+        let pair = Self { oracle, row, sides, places, now, tally: TwinTally::default(), _dir: dir };
+        for side in 0..2 {
+            let created = pair.sides[side].create(row, &pair.places[side]);
+            created.map_err(|e| format!("{}: {e}", name(side)))?;
+        }
+        Ok(pair)
+    }
+
+    /// Takes all steps and judges, also after each stretch.
+    ///
+    /// # Errors
+    /// The first difference, after which step.
+    pub fn run(mut self, steps: &[Step]) -> Result<TwinTally, String> {
+        self.judge().map_err(|e| format!("at the start: {e}"))?;
+        for (id, step) in (1..).zip(steps) {
+            self.step(*step, id).map_err(|e| format!("step {id}, {step}: {e}"))?;
+        }
+        self.judge().map_err(|e| format!("at the end: {e}"))?;
+        self.tally.sequences = 1;
+        Ok(self.tally)
+    }
+
+    fn step(&mut self, step: Step, id: u64) -> Result<(), String> {
+        let op = match step {
+            Step::Swap => {
+                self.judge()?;
+                self.places.swap(0, 1);
+                return Ok(());
+            }
+            Step::Op(op) => op,
+        };
+        let size = self.now.sizes[0];
+        if !is_within(op, size) {
+            return Ok(());
+        }
+        let mut perform = |side: usize| {
+            let done = self.sides[side].perform(self.row, &self.places[side], op, size, id);
+            done.map_err(|e| format!("{}: {e}", name(side)))
+        };
+        match (perform(0)?, perform(1)?) {
+            (Ok(()), Ok(())) => {
+                self.now.done(op, id, size);
+                self.tally.requests += 1;
+            }
+            (Err(_), Err(_)) => self.tally.refused += 1,
+            (Err(said), Ok(())) => return Err(format!("refused by us alone: {said}")),
+            (Ok(()), Err(said)) => return Err(format!("refused by them alone: {said}")),
+        }
+        if op == Op::Reopen { self.judge() } else { Ok(()) }
+    }
+
+    /// Closes both images, and compares all that can be seen.
+    fn judge(&mut self) -> Result<(), String> {
+        for (side, place) in self.places.iter().enumerate() {
+            let closed = self.sides[side].close(self.row, place);
+            closed.map_err(|e| format!("{}: {e}", name(side)))?;
+        }
+        self.tally.judged += 1;
+        for (side, place) in self.places.iter().enumerate() {
+            let whose = format!("{} image", name(side));
+            let options = FileOptions::default();
+            let file = FileStorage::open(place.image(), &options).map_err(|e| e.to_string())?;
+            let leaks = expect_no_corruption(&file).map_err(|e| format!("{whose}: {e}"))?;
+            if leaks > 0 {
+                return Err(format!("{whose}: our check finds {leaks} leaks"));
+            }
+            drop(file);
+            let checked = self.oracle.check(&place.image());
+            let (verdict, text) = checked.map_err(|e| format!("{whose}: {e}"))?;
+            if verdict != Verdict::Clean {
+                return Err(format!("{whose}: qemu-img check: {text}"));
+            }
+            let image = self.open(place)?;
+            expect_contents(&image, &self.now, false)
+                .map_err(|e| format!("{whose}, read by us: {e}"))?;
+        }
+        let [ours, theirs] = [self.places[0].image(), self.places[1].image()];
+        let same = self.oracle.same((&ours, "qcow2"), (&theirs, "qcow2"));
+        if !same.map_err(|e| format!("compare: {e}"))? {
+            return Err("qemu-img compare: the disks differ".to_owned());
+        }
+        Ok(())
+    }
+
+    fn open(&self, place: &Place) -> Result<ReadOnlyImage, String> {
+        let options = self.row.open(place)?;
+        options.open_read_only(place.image()).map_err(|e| format!("does not open: {e}"))
+    }
+}
+
+/// What a new image of a row reads as.
+fn disk_at_first(row: Row) -> DiskModel {
+    let size = row.size();
+    let mut disk = DiskModel::new(size);
+    if let Some(below) = row.below() {
+        let shown = below.size().min(size);
+        let mut bytes = vec![0; usize::try_from(shown).expect("a small disk")];
+        below.read(0, &mut bytes);
+        disk.write(0, &bytes);
+        disk.flush();
+    }
+    disk
+}
+
+fn name(side: usize) -> &'static str {
+    ["ours", "theirs"][side]
+}

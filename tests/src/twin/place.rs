@@ -1,0 +1,38 @@
+//! Where an image of a twin lies.
+
+use std::path::{Path, PathBuf};
+
+/// A folder with an image and what lies below it; the names in both folders of a pair are the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    folder: PathBuf,
+}
+
+impl Place {
+    /// The name of the file below.
+    pub const BELOW: &'static str = "below";
+
+    /// A folder that exists.
+    #[must_use]
+    pub fn new(folder: PathBuf) -> Self {
+        Self { folder }
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The image.
+    #[must_use]
+    pub fn image(&self) -> PathBuf {
+        self.folder.join("image")
+    }
+
+    /// The file below it.
+    #[must_use]
+    pub fn below(&self) -> PathBuf {
+        self.folder.join(Self::BELOW)
+    }
+}

@@ -1,0 +1,89 @@
+//! Random sequences.
+
+use holstein_testkit::Rng;
+
+use super::{Row, Step};
+use crate::Op;
+
+/// Writes the steps of a sequence: the same for the same row and seed.
+#[must_use]
+pub fn steps(row: Row, seed: u64) -> Vec<Step> {
+    let mut rng = Rng::new(seed);
+    let count = 8 + rng.below(25);
+    let mut script = Script { row, rng, size: row.size() };
+    (0..count).map(|_| script.step()).collect()
+}
+
+struct Script {
+    row: Row,
+    rng: Rng,
+    /// Bytes of the disk, if nothing was refused.
+    size: u64,
+}
+
+impl Script {
+    fn step(&mut self) -> Step {
+        Step::Op(match self.rng.below(32) {
+            0..=10 => {
+                let (at, len) = self.range();
+                Op::Write { at, len }
+            }
+            11..=14 => {
+                let (at, len) = self.range();
+                Op::Zero { at, len, unmap: self.rng.coin() }
+            }
+            15..=20 => {
+                let (at, len) = self.range();
+                Op::Discard { at, len }
+            }
+            21 | 22 => Op::Flush,
+            23..=25 => {
+                let by = self.step_of_size();
+                self.size += by;
+                Op::Grow { by }
+            }
+            26..=29 => Op::Reopen,
+            _ => return Step::Swap,
+        })
+    }
+
+    /// How much the disk grows.
+    fn step_of_size(&mut self) -> u64 {
+        let cluster = self.row.cluster;
+        match self.rng.below(4) {
+            0 => 512 * (1 + self.rng.below(4)),
+            1 => cluster.max(1024) + 512,
+            // A larger L1 table, where that costs little.
+            2 if cluster <= 1024 => cluster * cluster / 8,
+            _ => 2 * cluster,
+        }
+    }
+
+    /// A range of the disk, of up to three clusters or 96 KiB, mostly where others are.
+    fn range(&mut self) -> (u64, u64) {
+        let cluster = self.row.cluster;
+        let clusters = self.size.div_ceil(cluster);
+        let per_table = cluster / 8;
+        let number = match self.rng.below(8) {
+            0 => self.rng.below(clusters),
+            1 => clusters - 1,
+            2 | 3 => self.rng.below(6),
+            _ => (per_table + self.rng.below(6)).saturating_sub(3),
+        };
+        let unit = match self.rng.below(4) {
+            0 => 1,
+            1 => 512,
+            _ => cluster,
+        };
+        let start = number.min(clusters - 1) * cluster;
+        let at = (start + self.rng.below(cluster) / unit * unit).min(self.size - 1);
+        let most = match self.rng.below(4) {
+            0 => 3 * cluster,
+            1 => cluster,
+            2 => (6 * cluster).min(96 << 10),
+            _ => (2 * cluster).min(4096),
+        };
+        let len = (1 + self.rng.below(most)).next_multiple_of(unit);
+        (at, len.min(self.size - at))
+    }
+}

@@ -1,0 +1,139 @@
+//! The side that is programs: QEMU's, or ours under their names.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use super::library::pattern;
+use super::{Answer, BackingFormat, Place, Row, Side};
+use crate::Op;
+
+/// Programs like `qemu-img` and `qemu-io`. Requests that move data are gathered and made by one
+/// process, as many as come before one that is not.
+#[derive(Debug)]
+pub struct Tools {
+    img: PathBuf,
+    io: PathBuf,
+    commands: Vec<String>,
+}
+
+impl Tools {
+    /// The programs at these paths.
+    #[must_use]
+    pub fn new(img: &Path, io: &Path) -> Self {
+        Self { img: img.to_owned(), io: io.to_owned(), commands: Vec::new() }
+    }
+
+    /// Runs the image program; the answer has what it said when it failed.
+    fn img(&self, words: &[OsString]) -> Result<Answer, String> {
+        let mut command = Command::new(&self.img);
+        command.args(words);
+        let output = run(&mut command)?;
+        Ok(if output.status.success() { Ok(()) } else { Err(said(&output)) })
+    }
+
+    fn img_ok(&self, words: &[OsString]) -> Result<(), String> {
+        self.img(words)?.map_err(|said| format!("{words:?}: {said}"))
+    }
+
+    /// Runs the gathered commands.
+    fn flush(&mut self, row: Row, place: &Place) -> Result<(), String> {
+        if self.commands.is_empty() {
+            return Ok(());
+        }
+        let mut command = Command::new(&self.io);
+        command.args(["-d", "unmap", "--image-opts"]);
+        for line in self.commands.drain(..) {
+            command.args(["-c", &line]);
+        }
+        let no_unref = if row.no_unref { ",discard-no-unref=on" } else { "" };
+        let image = place.image();
+        command.arg(format!(
+            "driver=qcow2{no_unref},file.driver=file,file.filename={}",
+            image.display()
+        ));
+        let output = run(&mut command)?;
+        let said = said(&output);
+        // It says nothing where all goes well, and fails with 0 now and then.
+        if output.status.success() && said.is_empty() {
+            return Ok(());
+        }
+        Err(format!("{command:?}: {said}"))
+    }
+}
+
+impl Side for Tools {
+    fn create(&mut self, row: Row, place: &Place) -> Result<(), String> {
+        let mut create = words("create -q -f qcow2");
+        if let (Some(below), Some(disk)) = (row.backing, row.below()) {
+            let text = |e: std::io::Error| format!("make what lies below: {e}");
+            let mut content = vec![0; usize::try_from(disk.size()).map_err(|e| e.to_string())?];
+            disk.read(0, &mut content);
+            let raw = match below.format {
+                BackingFormat::Raw => place.below(),
+                BackingFormat::Qcow2 => place.folder().join("raw"),
+            };
+            std::fs::write(&raw, &content).map_err(text)?;
+            if below.format == BackingFormat::Qcow2 {
+                let mut convert = words("convert -f raw -O qcow2 -o");
+                convert.push(format!("cluster_size={}", row.cluster_below()).into());
+                convert.extend([raw.clone().into(), place.below().into()]);
+                self.img_ok(&convert)?;
+                std::fs::remove_file(&raw).map_err(text)?;
+            }
+            create.extend(words(&format!("-b {} -F {}", Place::BELOW, below.format.word())));
+        }
+        create.extend(words(&format!("-o {}", row.create_words())));
+        create.extend([place.image().into(), row.size().to_string().into()]);
+        self.img_ok(&create)
+    }
+
+    fn perform(
+        &mut self,
+        row: Row,
+        place: &Place,
+        op: Op,
+        size: u64,
+        id: u64,
+    ) -> Result<Answer, String> {
+        let line = match op {
+            Op::Write { at, len } => {
+                let source = place.folder().join(format!("write-{id}"));
+                std::fs::write(&source, pattern(id, at, len))
+                    .map_err(|e| format!("write a pattern out: {e}"))?;
+                format!("write -q -s {} {at} {len}", source.display())
+            }
+            Op::Zero { at, len, unmap: true } => format!("write -q -z -u {at} {len}"),
+            Op::Zero { at, len, unmap: false } => format!("write -q -z {at} {len}"),
+            Op::Discard { at, len } => format!("discard -q {at} {len}"),
+            Op::Flush => "flush".to_owned(),
+            Op::Grow { by } => {
+                self.flush(row, place)?;
+                let mut resize = words("resize -q -f qcow2");
+                resize.extend([place.image().into(), (size + by).to_string().into()]);
+                return self.img(&resize);
+            }
+            Op::Reopen => return self.flush(row, place).map(Ok),
+        };
+        self.commands.push(line);
+        Ok(Ok(()))
+    }
+
+    fn close(&mut self, row: Row, place: &Place) -> Result<(), String> {
+        self.flush(row, place)
+    }
+}
+
+fn words(line: &str) -> Vec<OsString> {
+    line.split(' ').map(OsString::from).collect()
+}
+
+fn run(command: &mut Command) -> Result<Output, String> {
+    command.stdin(Stdio::null()).output().map_err(|e| format!("start {command:?}: {e}"))
+}
+
+fn said(output: &Output) -> String {
+    let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.push_str(&String::from_utf8_lossy(&output.stderr));
+    text.trim().to_owned()
+}
