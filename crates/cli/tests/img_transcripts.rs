@@ -125,7 +125,7 @@ macro_rules! transcripts {
     )*};
 }
 
-transcripts!(check, compare, convert, create, dd, info, map, measure, resize, snapshot);
+transcripts!(check, compare, compress, convert, create, dd, info, map, measure, resize, snapshot);
 
 #[test]
 fn results_are_held_back_while_errors_go_out_at_once() -> TestResult {
@@ -188,7 +188,6 @@ fn what_this_version_lacks_is_refused_by_name() -> TestResult {
     for line in [
         "qemu-img amend -o lazy_refcounts=on a.qcow2",
         "qemu-img check -r all a.qcow2",
-        "qemu-img convert -c -O qcow2 a.qcow2 b.qcow2",
         "qemu-img convert -l s a.qcow2 b",
         "qemu-img convert --bitmaps -O qcow2 a.qcow2 b.qcow2",
         "qemu-img create -f qcow2 -o data_file=d b.qcow2 1M",

@@ -354,6 +354,15 @@ fn commands_on_qcow2() -> TestResult {
         "-c|write -P 1 0 1M|-c|discard 0 1M|-c|map|-c|write -P 2 512k 64k|-c|map|q.qcow2",
         "-c|write -P 1 0 1M|-c|write -P 2 1 3|-c|read -v 0 16|-c|map|v.qcow2",
         "-c|write -z 0 64k|-c|map|-c|read -P 0 0 64k|v.qcow2",
+        "-c|write -c 0 64k|-c|read -P 0xcd 0 64k|-c|map|-c|write -c 0 64k|-c|write -c 64k 64k|q.qcow2",
+        "-c|write -c 512 64k|-c|write -c 0 512|-c|write -c 960k 64k|-c|write -c 1M 64k|q.qcow2",
+        "-c|write -c -P 9 512k 64k|-c|write -P 8 513k 1k|-c|read -P 9 514k 62k|q.qcow2",
+        "-c|write -c 0 0|-c|write -cC 192k 256k|-c|write -cq -s s.txt 0 64k|q.qcow2",
+        "-c|write -c -P 1 0 64k|-c|write -z 0 64k|-c|write -c -P 2 0 64k|-c|discard 0 64k|-c|map|q.qcow2",
+        "-c|write -c -P 1 0 64k|-c|discard 0 64k|-c|write -c -P 2 0 64k|-c|read -P 2 0 64k|v.qcow2",
+        "-c|write -c -P 1 0 128k|-c|read -P 1 0 128k|-c|read -P 0x11 128k 10k|-c|map|o.qcow2",
+        "-r|-c|write -c 0 64k|q.qcow2",
+        "-c|reopen -o detect-zeroes=on|-c|write -c -P 0 256k 64k|-c|map|q.qcow2",
         "-c|write 0 512|-c|sigraise 9|q.qcow2",
     ];
     let cases: Vec<_> = lines.into_iter().map(Case::line).collect();

@@ -145,6 +145,9 @@ impl Error {
         if let Some(number) = self.io().and_then(io::Error::raw_os_error) {
             return Some(number);
         }
+        if let Cause::Engine(EngineError::Occupied { .. }) = self.0.cause {
+            return Some(5);
+        }
         Some(match self.kind() {
             ErrorKind::Corrupt | ErrorKind::OutOfRange | ErrorKind::Io => 5,
             ErrorKind::InvalidInput | ErrorKind::NotQcow2 => 22,

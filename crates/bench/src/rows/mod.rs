@@ -18,10 +18,12 @@ use crate::raw_file;
 use crate::scratch::Scratch;
 use crate::table::Line;
 
+use convert::Way;
+
 pub(crate) use syscalls::{READS_CHILD, reads_child};
 
 /// The names of all rows, in the order of the table.
-pub(crate) const NAMES: [&str; 12] = [
+pub(crate) const NAMES: [&str; 13] = [
     reads::ONE,
     reads::TWO,
     in_place::NAME,
@@ -31,6 +33,7 @@ pub(crate) const NAMES: [&str; 12] = [
     qemu_bench::WRITE,
     convert::TO_QCOW2,
     convert::TO_RAW,
+    convert::COMPRESSED,
     opening::WRITABLE,
     opening::READ_ONLY,
     syscalls::NAME,
@@ -52,7 +55,7 @@ impl Bench<'_> {
     /// Measures what was asked for.
     pub(crate) fn run(&self) -> Result<Vec<Line>> {
         type Row = fn(&Bench<'_>, &'static str) -> Result<Line>;
-        let rows: [(&'static str, Row); 12] = [
+        let rows: [(&'static str, Row); 13] = [
             (reads::ONE, |bench, name| reads::row(bench, name, 1)),
             (reads::TWO, |bench, name| reads::row(bench, name, 2)),
             (in_place::NAME, in_place::row),
@@ -60,8 +63,9 @@ impl Bench<'_> {
             (sequential::LARGE, |bench, name| sequential::row(bench, name, 1 << 20)),
             (qemu_bench::READ, qemu_bench::reads),
             (qemu_bench::WRITE, qemu_bench::allocating_writes),
-            (convert::TO_QCOW2, |bench, name| convert::row(bench, name, true)),
-            (convert::TO_RAW, |bench, name| convert::row(bench, name, false)),
+            (convert::TO_QCOW2, |bench, name| convert::row(bench, name, Way::ToQcow2)),
+            (convert::TO_RAW, |bench, name| convert::row(bench, name, Way::ToRaw)),
+            (convert::COMPRESSED, |bench, name| convert::row(bench, name, Way::Compressed)),
             (opening::WRITABLE, |bench, name| opening::row(bench, name, true)),
             (opening::READ_ONLY, |bench, name| opening::row(bench, name, false)),
             (syscalls::NAME, syscalls::row),

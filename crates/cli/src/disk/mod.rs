@@ -33,6 +33,9 @@ pub(crate) use status::{Preallocation, Status};
 /// What methods of a disk return.
 pub(crate) type Result<T> = std::result::Result<T, DiskError>;
 
+/// Clusters that were compressed; calling it writes them.
+pub(crate) type CompressedWrite<'a> = Box<dyn FnOnce() -> Result<()> + 'a>;
+
 /// A disk that is open.
 pub(crate) trait Disk: Send + Sync {
     /// The length in bytes, as guests see it.
@@ -62,6 +65,13 @@ pub(crate) trait Disk: Send + Sync {
             position = position.saturating_add(buffer.len() as u64);
         }
         if fua { self.flush() } else { Ok(()) }
+    }
+
+    /// Compresses whole clusters, or up to the end of the disk; what is returned writes them, each to
+    /// a cluster that has no data yet.
+    fn compress<'a>(&'a self, at: u64, from: &'a [u8]) -> Result<CompressedWrite<'a>> {
+        let _ = (at, from);
+        Err(DiskError::from_errno(libc::ENOTSUP))
     }
 
     /// Makes `len` bytes from `at` read as zeros; with `unmap` their space may be given back.

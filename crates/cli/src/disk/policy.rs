@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use holstein_storage::FileIdentity;
 
-use super::{Disk, DiskError, DiskInfo, Preallocation, Result, Status};
+use super::{CompressedWrite, Disk, DiskError, DiskInfo, Preallocation, Result, Status};
 use crate::node::{Probed, probe};
 use crate::zero::is_zero;
 
@@ -78,6 +78,22 @@ impl Disk for Policy {
             return self.disk.write_at(at, from, fua);
         }
         self.disk.write_at(at, from, fua)
+    }
+
+    fn compress<'a>(&'a self, at: u64, from: &'a [u8]) -> Result<CompressedWrite<'a>> {
+        if let Some(unmap) = self.options.detect_zeroes
+            && is_zero(from)
+        {
+            return Ok(Box::new(move || self.write_zeroes(at, from.len() as u64, unmap, false)));
+        }
+        let write = self.disk.compress(at, from)?;
+        if !self.options.write_through {
+            return Ok(write);
+        }
+        Ok(Box::new(|| {
+            write()?;
+            self.disk.flush()
+        }))
     }
 
     fn write_zeroes(&self, at: u64, len: u64, unmap: bool, fua: bool) -> Result<()> {

@@ -7,7 +7,7 @@ use holstein::{Backing, ErrorKind, ExtentKind, Image, ReadOnlyImage};
 use holstein_storage::FileIdentity;
 use holstein_units::HostOffset;
 
-use super::{Disk, DiskError, DiskInfo, Preallocation, Result, Status};
+use super::{CompressedWrite, Disk, DiskError, DiskInfo, Preallocation, Result, Status};
 use crate::node::{FileNode, QcowFacts};
 
 /// The image, open in one of two ways.
@@ -184,6 +184,12 @@ impl Disk for Qcow2Disk {
         let image = self.writable()?;
         image.write_vectored_at(at, from).map_err(failed)?;
         Self::settle(image, fua)
+    }
+
+    fn compress<'a>(&'a self, at: u64, from: &'a [u8]) -> Result<CompressedWrite<'a>> {
+        let image = self.writable()?;
+        let data = image.compress(at, from).map_err(failed)?;
+        Ok(Box::new(move || image.write_compressed(&data).map_err(failed)))
     }
 
     fn write_zeroes(&self, at: u64, len: u64, unmap: bool, fua: bool) -> Result<()> {

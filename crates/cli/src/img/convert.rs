@@ -22,11 +22,13 @@ use crate::text::{
 pub(super) const COMMAND: Command = Command {
     name: "convert",
     summary: "copy an image into another format",
-    usage: "convert [-f FMT | --image-opts] [-T SRC_CACHE] [-U] [-O OUT_FMT] [-o OPTIONS] \
+    usage: "convert [-c] [-f FMT | --image-opts] [-T SRC_CACHE] [-U] [-O OUT_FMT] [-o OPTIONS] \
             [-B BACKING -F BACKING_FMT] [-t CACHE] [-S SPARSE_SIZE] [-n [--target-is-zero] \
             [--target-image-opts]] [-C] [-W] [-m NUM] [-r RATE] [--salvage] [-p] [-q] FILENAME \
             [FILENAME2...] OUTPUT_FILENAME",
     help: "\
+  -c, --compress
+     compress the clusters of the target
   -f, --source-format FMT
      format of the sources (found by their first bytes)
   --image-opts, --target-image-opts
@@ -194,7 +196,6 @@ fn refuse_combinations(args: &Args, create: bool, has_list: bool) -> Result<(), 
         (_, true, _) if is_raw => {
             Err(Failure::message("Format driver 'raw' does not support bitmaps"))
         }
-        (true, ..) => Err(Failure::message("compression (-c) is not available in this version")),
         (_, true, _) => Err(Failure::message("--bitmaps is not available in this version")),
         (_, _, Some(_)) => {
             Err(Failure::message("reading a snapshot (-l) is not available in this version"))
@@ -321,6 +322,9 @@ fn create_target(plan: &Plan<'_>, sources: &Sources) -> Result<TargetFile, Failu
             return Err(Failure::message("Use of backing file requires explicit backing format"));
         }
     }
+    if plan.args.has("compress") {
+        refuse_to_compress(&list)?;
+    }
     let path = strip_file_protocol(plan.target);
     refuse_same(plan, sources, path)?;
     let guard = TargetFile::before(path);
@@ -332,6 +336,20 @@ fn create_target(plan: &Plan<'_>, sources: &Sources) -> Result<TargetFile, Failu
             guard.keep();
             Err(Failure::Error(prefix(), error, 1))
         }
+    }
+}
+
+/// Refuses what a target of compressed clusters cannot be.
+fn refuse_to_compress(list: &CreateList) -> Result<(), Failure> {
+    let both = |what| {
+        Err(Failure::message(format!("Compression and {what} not supported at the same time")))
+    };
+    if list.given("encrypt.format").is_some() || list.is_on("encryption") {
+        return both("encryption");
+    }
+    match list.given("preallocation") {
+        None | Some("off") => Ok(()),
+        Some(_) => both("preallocation"),
     }
 }
 
@@ -399,6 +417,7 @@ fn fill_target(
         quiet: args.has("quiet"),
         direct,
         offload: args.has("copy-range"),
+        compress: args.has("compress"),
         target_is_zero: fresh && backing.is_none(),
         backing,
     };

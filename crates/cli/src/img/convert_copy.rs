@@ -22,6 +22,8 @@ use crate::zero::is_zero;
 const NEAR: u64 = 256 << 10;
 /// Bytes of a worker's buffer where every request goes to the device.
 const FAR: u64 = 2 << 20;
+/// Progress is shown after this much data at the latest.
+const SHOWN_EVERY: u64 = 2 << 20;
 
 /// How to copy.
 #[derive(Clone, Debug)]
@@ -44,6 +46,8 @@ pub(super) struct CopyOptions {
     pub(super) offload: bool,
     /// The target reads as zeros.
     pub(super) target_is_zero: bool,
+    /// Clusters are compressed.
+    pub(super) compress: bool,
     /// The length of the target's backing file.
     pub(super) backing: Option<u64>,
 }
@@ -80,17 +84,27 @@ pub(super) fn copy(
         handlers.extend(signal_hook::flag::register(signal, Arc::clone(&ended)).ok());
     }
     let cluster = target.info()?.cluster_size;
-    let near = NEAR.max(cluster.unwrap_or(0)).max(options.sparse);
-    let buffer = if options.direct { FAR.max(near) } else { near };
-    // Data ends where the target's own units do, so that no unit is written in parts.
-    let grain = options.sparse.max(cluster.unwrap_or(4096)).clamp(512, buffer);
-    let steps = Steps { buffer, unit: grain };
+    if options.compress && cluster.is_none() {
+        return Err(Failure::message("invalid cluster size"));
+    }
+    let steps = match cluster {
+        Some(cluster) if options.compress => {
+            Steps { buffer: cluster, unit: cluster, shown: cluster }
+        }
+        cluster => {
+            let near = NEAR.max(cluster.unwrap_or(0)).max(options.sparse);
+            let buffer = if options.direct { FAR.max(near) } else { near };
+            // Data ends where the target's own units do, so that no unit is written in parts.
+            let unit = options.sparse.max(cluster.unwrap_or(4096)).clamp(512, buffer);
+            Steps { buffer, unit, shown: SHOWN_EVERY }
+        }
+    };
     let walk = Walk::new(sources, options, steps, progress.is_shown())?;
     let shared = Shared {
         sources,
         target,
         options,
-        grain,
+        grain: steps.unit,
         walk: Mutex::new(walk),
         turn: Mutex::new(0),
         turned: Condvar::new(),
@@ -156,6 +170,9 @@ impl Shared<'_> {
                 }
                 let data = &mut buffer[..len];
                 self.read(piece.at, data)?;
+                if self.options.compress {
+                    return self.write_compressed(piece, data);
+                }
                 self.in_turn(piece, || self.write(piece.at, data))
             }
             Kind::Zero => self.in_turn(piece, || self.write_zeroes(piece.at, piece.len)),
@@ -269,6 +286,26 @@ impl Shared<'_> {
             from = to;
         }
         Ok(())
+    }
+
+    /// Writes a cluster compressed, unless it is all zeros. Compressing is most of the work, so it is
+    /// not part of anybody's turn.
+    fn write_compressed(&self, piece: &Piece, cluster: &[u8]) -> Result<(), Failure> {
+        let Piece { at, len, .. } = *piece;
+        if self.options.sparse > 0 && is_zero(cluster) {
+            return self.in_turn(piece, || match self.options.target_is_zero {
+                true => Ok(()),
+                false => self.write_zeroes(at, len),
+            });
+        }
+        let failed = |error| write_error(at, &error);
+        let write = self.target.compress(at, cluster).map_err(failed)?;
+        self.in_turn(piece, || {
+            if let Some(pace) = &self.pace {
+                lock(pace).wait(len);
+            }
+            write().map_err(failed)
+        })
     }
 
     /// The end of the unit at `from`: a multiple of the grain on the disk, or the end of the data.

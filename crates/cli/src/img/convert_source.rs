@@ -59,8 +59,23 @@ impl Sources {
         Ok(status)
     }
 
-    /// Fills `into`, which lies within one disk.
+    /// Fills `into`, of which each part is read from its disk.
     pub(super) fn read_at(&self, at: u64, into: &mut [u8]) -> Result<(), DiskError> {
+        let (mut at, mut left) = (at, into);
+        while !left.is_empty() {
+            let next = self.parts.partition_point(|part| part.start <= at);
+            let end = self.parts.get(next).map_or(u64::MAX, |part| part.start);
+            let len = usize::try_from(end - at).map_or(left.len(), |len| len.min(left.len()));
+            let (now, rest) = left.split_at_mut(len);
+            self.read_part(at, now)?;
+            at += len as u64;
+            left = rest;
+        }
+        Ok(())
+    }
+
+    /// Fills `into`, which lies within one disk.
+    fn read_part(&self, at: u64, into: &mut [u8]) -> Result<(), DiskError> {
         let Some((disk, _, within)) = self.part_at(at) else {
             return Err(DiskError::from_errno(libc::EIO));
         };

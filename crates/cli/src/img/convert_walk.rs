@@ -6,8 +6,6 @@ use super::convert_source::Sources;
 
 /// Zeros shorter than this between data are read along with it: one request costs more.
 const SMALL_GAP: u64 = 64 << 10;
-/// Progress is shown after this much data at the latest.
-const SHOWN_EVERY: u64 = 2 << 20;
 /// The longest piece of zeros.
 const MAX_ZEROES: u64 = 1 << 30;
 
@@ -31,7 +29,7 @@ pub(super) struct Piece {
     pub(super) len: u64,
     /// What is done with it.
     pub(super) kind: Kind,
-    /// Progress is shown when it is done: at the end of each extent, and every 2 MiB in between.
+    /// Progress is shown when it is done: at the end of each extent, and now and then in between.
     pub(super) shown: bool,
 }
 
@@ -42,6 +40,8 @@ pub(super) struct Steps {
     pub(super) buffer: u64,
     /// Borders of pieces are multiples of this, so that no unit of the target is written in parts.
     pub(super) unit: u64,
+    /// Progress is shown after this much data at the latest.
+    pub(super) shown: u64,
 }
 
 /// What the sources say about a range.
@@ -119,7 +119,9 @@ impl<'a> Walk<'a> {
             let at = self.at;
             let whole = self.whole_units(end);
             match state {
-                State::Inherited => self.at = end,
+                // Of a cluster that is inherited in part all is compressed.
+                State::Inherited if !self.options.compress => self.at = end,
+                State::Inherited if whole > at => self.at = whole,
                 State::Zero if self.options.sparse > 0 && whole > at => {
                     if self.options.target_is_zero {
                         self.at = whole;
@@ -128,7 +130,7 @@ impl<'a> Walk<'a> {
                     let len = (whole - at).min(MAX_ZEROES);
                     return Ok(Some(self.piece(len, Kind::Zero)));
                 }
-                State::Zero | State::Data => {
+                State::Zero | State::Data | State::Inherited => {
                     let len = self.data_len(end)?;
                     return Ok(Some(self.piece(len, Kind::Data)));
                 }
@@ -141,7 +143,7 @@ impl<'a> Walk<'a> {
         let end = self.at + len;
         self.unshown += len;
         let shown = std::mem::take(&mut self.run_ends)
-            || self.unshown >= SHOWN_EVERY
+            || self.unshown >= self.steps.shown
             || self.known.is_none_or(|(known, _)| known <= end);
         if shown {
             self.unshown = 0;
@@ -155,10 +157,16 @@ impl<'a> Walk<'a> {
     /// The end of a range of zeros without a part of a unit that goes on with something else. Where
     /// a backing file shows through, borders stay where they are.
     fn whole_units(&self, end: u64) -> u64 {
-        if end >= self.sources.len() || self.options.backing.is_some() {
+        if end >= self.sources.len() || !self.joins_units() {
             return end;
         }
         end - end % self.steps.unit
+    }
+
+    /// Whether parts of a unit may be written together though they are not alike. Where a backing
+    /// file shows through that would fill the target; but compressed clusters are written whole.
+    fn joins_units(&self) -> bool {
+        self.options.compress || self.options.backing.is_none()
     }
 
     /// How far the data from here on goes: to the end of its window, over short gaps.
@@ -179,7 +187,7 @@ impl<'a> Walk<'a> {
             end = next.min(window);
         }
         self.at = start;
-        if self.options.backing.is_none() {
+        if self.joins_units() {
             let full = end.next_multiple_of(self.steps.unit).min(window);
             if self.same_part(start, full - 1) {
                 end = full;
@@ -190,6 +198,10 @@ impl<'a> Walk<'a> {
 
     /// Whether one read can cover both.
     fn same_part(&self, a: u64, b: u64) -> bool {
+        if self.options.compress {
+            // A cluster that begins in one disk and ends in the next has to be written at once.
+            return true;
+        }
         let start = |at| self.sources.part_at(at).map(|(_, _, within)| at - within);
         start(a) == start(b)
     }

@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use crate::disk::{Disk, DiskInfo, Preallocation, Result, Status};
+use crate::disk::{CompressedWrite, Disk, DiskInfo, Preallocation, Result, Status};
 use crate::zero::is_zero;
 
 /// The most that is copied at once, in bytes.
@@ -77,6 +77,11 @@ impl Disk for CopyOnRead {
 
     fn write_at(&self, at: u64, from: &[u8], fua: bool) -> Result<()> {
         self.exclusive(|| self.disk.write_at(at, from, fua))
+    }
+
+    fn compress<'a>(&'a self, at: u64, from: &'a [u8]) -> Result<CompressedWrite<'a>> {
+        let write = self.disk.compress(at, from)?;
+        Ok(Box::new(|| self.exclusive(write)))
     }
 
     fn write_zeroes(&self, at: u64, len: u64, unmap: bool, fua: bool) -> Result<()> {

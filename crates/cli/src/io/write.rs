@@ -138,9 +138,8 @@ fn perform(
             }
             disk.write_zeroes(offset, count, options.unmap, options.fua)
         }
-        Some(_) if options.vm_state || options.compressed => {
-            Err(DiskError::from_errno(libc::ENOTSUP))
-        }
+        Some(_) if options.vm_state => Err(DiskError::from_errno(libc::ENOTSUP)),
+        Some(buffer) if options.compressed => disk.compress(offset, buffer.bytes())?(),
         Some(buffer) => disk.write_at(offset, buffer.bytes(), options.fua),
     }
 }
