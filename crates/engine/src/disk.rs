@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 
-use holstein_cache::{CacheSizes, RankedTables, Sequencer};
+use holstein_cache::{CacheSizes, RankedTables, RunGuard, Sequencer};
 use holstein_codec::ClusterCodec;
 use holstein_format::{Header, Version};
 use holstein_guard::{ImageFile, Region, RegionMask};
@@ -229,6 +229,11 @@ impl Disk {
         if end > 0 && self.file.poisoned().is_none() && self.file.len()? < end {
             self.file.set_len(end)?;
         }
+        self.drain(&run)
+    }
+
+    /// Makes runs until no release waits that could be done, and all counts are in the file.
+    pub(crate) fn drain(&self, run: &RunGuard<'_>) -> Result<(), EngineError> {
         // The first run makes releases durable, the next the counts that they lowered; a small cache
         // takes several to lower them all.
         run.flush()?;

@@ -96,6 +96,17 @@ impl Disk {
         Ok(())
     }
 
+    /// Writes the size alone; all that it relies on is durable.
+    pub(crate) fn switch_size(&self, run: &RunGuard<'_>, size: u64) -> Result<(), EngineError> {
+        let mut header = self.header();
+        let (at, old) = header.encode_size();
+        header.size = size;
+        run.file().replace(HEADER, at, &old, &header.encode_size().1)?;
+        run.file().barrier()?;
+        self.adopt(&header);
+        Ok(())
+    }
+
     fn adopt(&self, header: &Header) {
         self.size.store(header.size, std::sync::atomic::Ordering::Release);
         self.keep_header(header.clone());

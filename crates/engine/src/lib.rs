@@ -30,6 +30,7 @@ mod header;
 mod preallocate;
 mod read;
 mod resize;
+mod shrink;
 mod slices;
 mod write;
 mod zero;

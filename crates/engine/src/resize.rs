@@ -6,12 +6,9 @@
 //!
 //! The size in the header is the last step: a crash leaves the old size or the new one.
 
-use std::sync::atomic::Ordering;
-
-use holstein_format::{Version, field_offset};
-use holstein_guard::{Intent, Region};
+use holstein_format::Version;
 use holstein_mapping::{Change, ExtentKind};
-use holstein_units::{GuestOffset, GuestRange, HostOffset, SECTOR};
+use holstein_units::{GuestOffset, GuestRange};
 
 use crate::disk::Disk;
 use crate::{EngineError, Preallocation};
@@ -24,7 +21,7 @@ impl Disk {
     ///
     /// # Errors
     /// [`EngineError::Resize`] for a size that is not a multiple of 512, smaller than the present
-    /// one, or beyond the L1 limit; I/O.
+    /// one, or beyond the L1 limit, and for a version 2 image with snapshots; I/O.
     ///
     /// # Spec
     /// "Resize".
@@ -32,11 +29,9 @@ impl Disk {
         let _alone = self.restructure();
         let old = self.size();
         let refuse = |why| Err(EngineError::Resize { size, why });
-        if !size.is_multiple_of(SECTOR) {
-            return refuse("the size is not a multiple of 512");
-        }
+        self.check_new_size(size)?;
         if size < old {
-            return refuse("shrinking is not supported");
+            return refuse("the size is smaller than the present one");
         }
         if size == old {
             return Ok(());
@@ -66,17 +61,12 @@ impl Disk {
         self.preallocate(GuestRange { start, len: size - start.get() }, preallocation)?;
         let run = self.sequencer.lock();
         run.flush()?;
-        let at = HostOffset::new(field_offset::SIZE);
-        let intent = Intent::Metadata(Region::MainHeader);
-        run.file().replace(intent, at, &old.to_be_bytes(), &size.to_be_bytes())?;
-        run.file().barrier()?;
-        self.size.store(size, Ordering::Release);
-        Ok(())
+        self.switch_size(&run, size)
     }
 
     /// Makes a range past the end of the disk read as zeros: old bytes in the tail of the last
     /// cluster, entries left behind by an earlier shrink, and a longer backing file.
-    fn hide(&self, range: GuestRange, exposed: u64) -> Result<(), EngineError> {
+    pub(crate) fn hide(&self, range: GuestRange, exposed: u64) -> Result<(), EngineError> {
         let mut left = range;
         while !left.is_empty() {
             let extent = self.map_extent(left)?;

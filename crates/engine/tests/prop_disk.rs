@@ -71,6 +71,8 @@ enum Op {
     Discard(u64, u64),
     Flush,
     Grow(u64, u8),
+    /// To at most so many sectors.
+    Shrink(u64),
     Reopen,
     /// All extents.
     Map,
@@ -96,6 +98,7 @@ fn any_op() -> impl Strategy<Value = Op> {
         5 => range().prop_map(|(a, n)| Op::Discard(a, n)),
         2 => Just(Op::Flush),
         1 => (1..200_u64, 0..4_u8).prop_map(|(sectors, how)| Op::Grow(sectors, how)),
+        1 => (0..MOST / 512).prop_map(Op::Shrink),
         1 => Just(Op::Reopen),
         1 => Just(Op::Map),
         1 => any::<u64>().prop_map(Op::Outside),
@@ -301,6 +304,27 @@ impl World {
                 }
             }
             Op::Flush => self.disk.flush().map_err(failed)?,
+            Op::Shrink(sectors) => {
+                let size = sectors * 512;
+                let old = self.bytes.len() as u64;
+                let result = self.disk.shrink(size);
+                if size > old {
+                    let refused = matches!(result, Err(EngineError::Resize { .. }));
+                    prop_assert!(refused);
+                    return Ok(());
+                }
+                result.map_err(failed)?;
+                self.bytes.truncate(size as usize);
+                prop_assert_eq!(self.disk.size(), size);
+                if size < old {
+                    let cluster = 1 << self.setup.cluster_bits;
+                    let used = self.storage.len().expect("memory").div_ceil(cluster);
+                    let report = check(&*self.storage, &CheckOptions::default(), &mut |_| {});
+                    let report = report.expect("checked");
+                    prop_assert!(report.is_clean(), "{:?}", report.findings);
+                    prop_assert!(report.image_end_offset.div_ceil(cluster) >= used);
+                }
+            }
             Op::Grow(sectors, how) => {
                 let size = self.bytes.len() as u64 + sectors * 512;
                 if size > MOST + (200 << 10) {

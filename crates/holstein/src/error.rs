@@ -210,7 +210,6 @@ fn engine_kind(error: &EngineError) -> ErrorKind {
         EngineError::Compressed { .. } => ErrorKind::Corrupt,
         EngineError::CacheSizes(_) => ErrorKind::InvalidInput,
         EngineError::Unaligned { .. } | EngineError::Occupied { .. } => ErrorKind::InvalidInput,
-        EngineError::Resize { why, .. } if why.contains("not supported") => ErrorKind::Unsupported,
         EngineError::Resize { .. } => ErrorKind::InvalidInput,
         EngineError::Map(MapError::Refcount(RefcountError::Full { .. })) => ErrorKind::Full,
         EngineError::Map(MapError::L1TooLarge { .. }) => ErrorKind::InvalidInput,

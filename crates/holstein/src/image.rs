@@ -209,10 +209,20 @@ impl Image {
     /// Grows the disk to `size` bytes, a multiple of 512. The new range reads as zeros.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::InvalidInput`]; [`crate::ErrorKind::Unsupported`] for a smaller size;
-    /// I/O, in which case the old size stays.
+    /// [`crate::ErrorKind::InvalidInput`], for a smaller size as well; I/O, in which case the old
+    /// size stays.
     pub fn resize(&self, size: u64, preallocation: Preallocation) -> Result<(), Error> {
         Ok(self.disk.resize(size, preallocation)?)
+    }
+
+    /// Cuts the disk to `size` bytes, a multiple of 512. What lay past it is lost, and never seen
+    /// again if the disk grows later.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::InvalidInput`], for a larger size as well; I/O. Once the size has changed
+    /// an error means that space past it may still be in use.
+    pub fn shrink(&self, size: u64) -> Result<(), Error> {
+        Ok(self.disk.shrink(size)?)
     }
 
     /// Flushes, and leaves no cluster counted that nothing references.

@@ -28,6 +28,8 @@ pub enum Change {
         /// Keep the place and the reference (`discard-no-unref`).
         keep: bool,
     },
+    /// Nothing reaches them any more: the entries become empty, whatever shows then.
+    Release,
 }
 
 /// The answer to [`Mapping::change`].
@@ -70,7 +72,7 @@ impl Mapping {
 impl Inner {
     fn change(&self, range: GuestRange, change: Change) -> Result<Changed, MapError> {
         let geometry = self.geometry;
-        if self.rules.version == Version::V2 && self.has_backing {
+        if self.rules.version == Version::V2 && self.has_backing && change != Change::Release {
             return Ok(Changed::Unsupported);
         }
         let l1_index = geometry.l1_index(range.start);
@@ -109,10 +111,11 @@ impl Inner {
                 None => values.push(raw),
             }
         }
+        let reason = if change == Change::Release { Freed::Always } else { Freed::Request };
         if differs {
             claim.hold.store(claim.word, &values);
             for state in freed {
-                self.retire_state(state, 0, Freed::Request);
+                self.retire_state(state, 0, reason);
             }
         }
         let len = (clusters * geometry.cluster_size()).min(range.len);
@@ -121,6 +124,9 @@ impl Inner {
 
     /// The entry that replaces `raw`; `None` if it may stay as it is.
     fn new_entry(&self, raw: u64, state: ClusterState, change: Change) -> Option<u64> {
+        if change == Change::Release {
+            return (raw != 0).then_some(0);
+        }
         let v2 = self.rules.version == Version::V2;
         let allocated = match state {
             ClusterState::Unallocated | ClusterState::Zero { at: None, .. } => false,

@@ -37,6 +37,7 @@ mod l2_place;
 mod mapping;
 mod new_table;
 mod range_tickets;
+mod release;
 mod resolve;
 mod verify;
 mod write_plan;

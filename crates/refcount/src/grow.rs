@@ -55,7 +55,7 @@ impl Inner {
         Ok(self.block_at(index)?.is_some())
     }
 
-    fn table_entries(&self) -> u64 {
+    pub(crate) fn table_entries(&self) -> u64 {
         self.lock().table.as_ref().map_or(0, |t| t.len() as u64)
     }
 

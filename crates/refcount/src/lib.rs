@@ -24,6 +24,7 @@
 
 mod allocator;
 mod error;
+mod file_end;
 mod grow;
 mod quarantine;
 mod refcounts;

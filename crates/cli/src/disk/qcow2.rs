@@ -3,6 +3,7 @@
 use std::io::{self, IoSlice, IoSliceMut};
 use std::sync::Arc;
 
+use holstein::format::{MAX_L1_ENTRIES, Version};
 use holstein::{Backing, ErrorKind, ExtentKind, Image, ReadOnlyImage};
 use holstein_storage::FileIdentity;
 use holstein_units::HostOffset;
@@ -213,6 +214,21 @@ impl Disk for Qcow2Disk {
         let image = self.writable()?;
         if !len.is_multiple_of(holstein_units::SECTOR) {
             return Err(DiskError::invalid("The new size must be a multiple of 512"));
+        }
+        let header = image.header();
+        if header.version == Version::V2 && header.nb_snapshots > 0 {
+            return Err(DiskError::unsupported("Can't resize a v2 image which has snapshots"));
+        }
+        if header.geometry.l1_entries_for(len) > MAX_L1_ENTRIES {
+            let what = "Failed to grow the L1 table: File too large";
+            return Err(DiskError::new(libc::EFBIG, what));
+        }
+        if len < image.virtual_size() {
+            if preallocation != Preallocation::Off {
+                let what = "Preallocation can't be used for shrinking an image";
+                return Err(DiskError::invalid(what));
+            }
+            return image.shrink(len).map_err(failed);
         }
         image.resize(len, engine_preallocation(preallocation)).map_err(failed)
     }
