@@ -10,7 +10,7 @@ use holstein_units::HostOffset;
 
 use crate::contents::{Stretch, for_each_stretch};
 use crate::judge::expect_contents;
-use crate::{Config, Layout, Moment, Session, Start};
+use crate::{Config, Layout, Listed, Moment, Session, Start, name};
 
 /// Numbers of the patterns in starts begin here, those in programs at 1.
 const FIRST_ID: u64 = 1000;
@@ -24,8 +24,6 @@ pub struct Base {
     pub image: DiskImage,
     /// The disk, durable.
     pub moment: Moment,
-    /// What the disk of its snapshot holds, if it has one.
-    pub snapshot: Option<DiskModel>,
 }
 
 impl Base {
@@ -75,10 +73,12 @@ impl Base {
             .map_err(|e| format!("open the start: {e}"))?;
         expect_contents(&image, &moment, false)?;
         let model = read_model(&image)?;
-        let snapshot = (start == Start::Snapshot).then(|| model.clone());
+        let listed = (start == Start::Snapshot).then(|| Listed::durable(0, model.clone()));
         let recording = RecordingStorage::new(file.clone()).map_err(|e| format!("copy: {e}"))?;
         let copy = recording.log().initial().clone();
-        Ok(Some(Self { storage: file, image: copy, moment: Moment::durable(model), snapshot }))
+        let mut moment = Moment::durable(model);
+        moment.snapshots.extend(listed);
+        Ok(Some(Self { storage: file, image: copy, moment }))
     }
 }
 
@@ -135,7 +135,8 @@ fn by_oracle(
     let path = dir.file("image");
     std::fs::write(&path, file.to_bytes().map_err(text)?).map_err(text)?;
     if start == Start::Snapshot {
-        let args = ["snapshot".as_ref(), "-c".as_ref(), "one".as_ref(), path.as_os_str()];
+        let name = name(0);
+        let args = ["snapshot".as_ref(), "-c".as_ref(), name.as_ref(), path.as_os_str()];
         oracle.img_ok(args).map_err(text)?;
     } else {
         let mut commands = Vec::new();

@@ -9,7 +9,7 @@ use holstein_testkit::{CrashState, SampleOptions};
 
 use crate::accepted::Accepted;
 use crate::faulty_run::count_calls;
-use crate::judge::{judge, judge_reopened, judge_snapshot};
+use crate::judge::{judge, judge_reopened, judge_snapshots};
 use crate::{Base, Config, FaultPlan, Program, Recorded, SecondOpinion, Start, Violation};
 
 /// How thorough an exploration is.
@@ -176,7 +176,7 @@ impl Explorer {
             if accepted.0 != state.mark {
                 accepted = (state.mark, Accepted::default());
             }
-            let judged = self.judge(state, &recorded, &base, &mut accepted.1);
+            let judged = self.judge(state, &recorded, &mut accepted.1);
             let Err(what) = judged else { return Ok(()) };
             self.violation(&names, state.to_string(), what, recorded.log.to_string());
             if self.depth.first_only { Err(()) } else { Ok(()) }
@@ -204,14 +204,11 @@ impl Explorer {
         &mut self,
         state: &CrashState,
         recorded: &Recorded,
-        base: &Base,
         accepted: &mut Accepted,
     ) -> Result<(), String> {
         let moment = recorded.moment(state.mark);
         judge(&state.image, moment, accepted)?;
-        if let Some(snapshot) = &base.snapshot {
-            judge_snapshot(&state.image, snapshot)?;
-        }
+        judge_snapshots(&state.image, moment, true)?;
         let due = |every: u64| every > 0 && self.tally.judged.is_multiple_of(every);
         if due(self.depth.reopen_every) {
             self.tally.reopened += 1;

@@ -7,9 +7,9 @@ use holstein::Image;
 use holstein_storage::Storage;
 use holstein_testkit::{Fault, FaultStorage, IoKind, Lasting, SnapshotStorage};
 
-use crate::judge::{expect_contents, judge_file, judge_file_reopened};
+use crate::judge::{expect_contents, judge_file, judge_file_reopened, judge_snapshots};
 use crate::recorded::options;
-use crate::session::{Session, is_within};
+use crate::session::{Session, is_refusal};
 use crate::{Base, Moment, Op, Program, Witness};
 
 /// Which promise a fault broke.
@@ -53,7 +53,10 @@ pub fn count_calls(program: &Program, base: &Base, fault: &Fault) -> Result<u64,
     let open = || options(program).open_storage(shared(&storage));
     let mut session = Session::new(open).map_err(text)?;
     for (id, &op) in (1..).zip(&program.ops) {
-        session.perform(op, id).map_err(text)?;
+        match session.perform(op, id) {
+            Err(error) if !is_refusal(&error) => return Err(text(error)),
+            _ => {}
+        }
     }
     session.close().map_err(text)?;
     Ok(storage.inner().counted())
@@ -103,7 +106,7 @@ impl Run {
     ) -> Result<(), (Breach, String)> {
         for (id, &op) in (1..).zip(&program.ops) {
             let size = session.image().map_or(self.now.model.size(), Image::virtual_size);
-            if !is_within(op, size) {
+            if !self.now.allows(op, size) {
                 continue;
             }
             let flush_had_failed = self.storage.seen().flush_failed;
@@ -115,6 +118,7 @@ impl Run {
                     }
                     self.now.done(op, id, size);
                 }
+                Ok(Err(error)) if is_refusal(&error) => self.now.refused(op, id, size),
                 Ok(Err(_)) => {
                     self.reported = true;
                     self.now.attempt(op, id, size);
@@ -157,6 +161,8 @@ impl Run {
             (breach, format!("{when}: {what}"))
         };
         judge_file(file(), &self.now).map_err(breach)?;
+        judge_snapshots(&self.storage.inner().inner().image(), &self.now, true)
+            .map_err(|what| breach((false, what)))?;
         if reopen {
             judge_file_reopened(file(), &self.now)
                 .map_err(|what| (Breach::Corrupt, format!("{when}: {what}")))?;

@@ -3,15 +3,17 @@
 use std::sync::Arc;
 
 use holstein::check::{CheckOptions, Finding, check};
+use holstein::format::SnapshotRecord;
 use holstein::format::field_offset;
+use holstein::snapshot::SnapshotTable;
 use holstein::{OpenOptions, ReadOnlyImage};
 use holstein_storage::Storage;
 use holstein_testkit::{DiskImage, DiskModel, Pattern, SnapshotStorage};
 use holstein_units::{HostOffset, SECTOR};
 
-use crate::Moment;
 use crate::accepted::Accepted;
 use crate::contents::{Reads, Stretch, for_each_stretch};
+use crate::{Moment, Presence};
 
 /// The number of the pattern that is written to an image that was reopened.
 const REOPENED: u64 = 999_999;
@@ -86,30 +88,53 @@ fn leaks_past_end(storage: &dyn Storage) -> Result<u64, String> {
     leaks
 }
 
-/// Judges that the snapshot of an image still reads as `model` (C7).
+/// Judges the snapshots of an image: each is listed only if it may be, is listed if it has to be,
+/// and reads as at its creation (C7).
 ///
 /// # Errors
 /// What is wrong, as text.
-pub fn judge_snapshot(image: &DiskImage, model: &DiskModel) -> Result<(), String> {
+pub fn judge_snapshots(image: &DiskImage, moment: &Moment, after_cut: bool) -> Result<(), String> {
     let storage = SnapshotStorage::new(image.clone());
-    let table = number(&storage, field_offset::SNAPSHOTS, 12)?;
-    let (count, table) = (table >> 64, table & u128::from(u64::MAX));
-    if count != 1 {
-        return Err(format!("the header lists {count} snapshots, not 1"));
+    let count = number(&storage, field_offset::SNAPSHOTS, 4)?;
+    if count == 0 && moment.snapshots.is_empty() {
+        return Ok(());
     }
-    let table = u64::try_from(table).expect("64 bits");
-    let l1 = number(&storage, table, 12)?.to_be_bytes();
-    // The disk becomes the snapshot's: its L1 table, and its size, which is the start's.
-    let [.., a, b, c, d, e, f, g, h, i, j, k, l] = l1;
-    let fields = [i, j, k, l, a, b, c, d, e, f, g, h];
+    let header = open(Arc::new(SnapshotStorage::new(image.clone())))?.header();
+    let table = SnapshotTable::read(&storage, &header)
+        .map_err(|e| format!("the list of snapshots: {e}"))?;
+    let mut left: Vec<_> = moment.snapshots.iter().collect();
+    for record in table.records() {
+        let shown = String::from_utf8_lossy(&record.name).into_owned();
+        let found = left.iter().position(|listed| listed.name() == shown);
+        let listed = found.map(|n| left.swap_remove(n));
+        let presence = listed.map(|l| if after_cut { l.after_cut } else { l.now });
+        let (Some(listed), Some(Presence::Listed | Presence::Maybe)) = (listed, presence) else {
+            return Err(format!("{shown} is listed and should not be"));
+        };
+        judge_snapshot(image, record, &listed.model).map_err(|e| format!("{shown}: {e}"))?;
+    }
+    let missing = left.iter().find(|listed| {
+        let presence = if after_cut { listed.after_cut } else { listed.now };
+        presence == Presence::Listed
+    });
+    missing.map_or(Ok(()), |listed| Err(format!("{} is not listed", listed.name())))
+}
+
+/// Judges that a snapshot reads as `model`, by making its disk the image's.
+fn judge_snapshot(
+    image: &DiskImage,
+    record: &SnapshotRecord,
+    model: &DiskModel,
+) -> Result<(), String> {
+    let storage = SnapshotStorage::new(image.clone());
     let write = |at, bytes: &[u8]| {
         storage.write_at(HostOffset::new(at), bytes).map_err(|e| format!("switch to it: {e}"))
     };
-    write(field_offset::L1, &fields)?;
-    write(field_offset::SIZE, &model.size().to_be_bytes())?;
-    let image = open(Arc::new(storage)).map_err(|e| format!("the snapshot: {e}"))?;
-    expect_contents(&image, &Moment::durable(model.clone()), true)
-        .map_err(|e| format!("the snapshot: {e}"))
+    write(field_offset::L1, &record.l1_size.to_be_bytes())?;
+    write(field_offset::L1 + 4, &record.l1_table_offset.get().to_be_bytes())?;
+    let size = record.disk_size().unwrap_or(model.size());
+    write(field_offset::SIZE, &size.to_be_bytes())?;
+    expect_contents(&open(Arc::new(storage))?, &Moment::durable(model.clone()), true)
 }
 
 /// A big-endian number of up to 16 bytes.
@@ -159,7 +184,7 @@ fn expect_contents_anew(
     after_cut: bool,
     accepted: &mut Accepted,
 ) -> Result<(), String> {
-    let Moment { model, sizes, sizes_after_cut } = moment;
+    let Moment { model, sizes, sizes_after_cut, .. } = moment;
     let sizes = if after_cut { sizes_after_cut } else { sizes };
     if !sizes.contains(&image.size()) {
         return Err(format!("the disk has {} bytes, not one of {sizes:?}", image.size()));

@@ -22,6 +22,7 @@ mod fault_plan;
 mod faulty_run;
 mod judge;
 mod layout;
+mod listed;
 pub mod long_run;
 mod moment;
 mod op;
@@ -46,15 +47,16 @@ pub use fault_plan::FaultPlan;
 pub use faulty_run::{Breach, Ran, count_calls, run_with_fault};
 pub use judge::{
     expect_contents, expect_no_corruption, judge, judge_file, judge_file_reopened, judge_reopened,
-    judge_snapshot, open,
+    judge_snapshots, open,
 };
 pub use layout::Layout;
+pub use listed::{Listed, Presence, name};
 pub use moment::Moment;
 pub use op::Op;
 pub use program::Program;
 pub use recorded::Recorded;
 pub use second_opinion::SecondOpinion;
-pub use session::{Session, is_within};
+pub use session::{Session, is_refusal};
 pub use start::Start;
 pub use violation::Violation;
 pub use whole_sectors::WholeSectors;

@@ -2,17 +2,19 @@
 
 use holstein_testkit::{DiskModel, Pattern};
 
-use crate::Op;
+use crate::{Listed, Op};
 
 /// What the disk holds while it is open, and what it may hold after a power cut.
 #[derive(Clone, Debug)]
 pub struct Moment {
     /// The sectors; of the largest size that the disk may have.
     pub model: DiskModel,
-    /// Sizes that the disk may have while it is open: one, unless growing failed.
+    /// Sizes that the disk may have while it is open: one, unless a change of it failed.
     pub sizes: Vec<u64>,
     /// Sizes that it may have after a power cut.
     pub sizes_after_cut: Vec<u64>,
+    /// The snapshots that there may be.
+    pub snapshots: Vec<Listed>,
 }
 
 impl Moment {
@@ -20,14 +22,28 @@ impl Moment {
     #[must_use]
     pub fn durable(model: DiskModel) -> Self {
         let size = model.size();
-        Self { model, sizes: vec![size], sizes_after_cut: vec![size] }
+        Self { model, sizes: vec![size], sizes_after_cut: vec![size], snapshots: Vec::new() }
+    }
+
+    /// Whether a request makes sense on a disk of `size` bytes.
+    #[must_use]
+    pub fn allows(&self, op: Op, size: u64) -> bool {
+        match op {
+            Op::Write { at, len }
+            | Op::Zero { at, len, .. }
+            | Op::Discard { at, len }
+            | Op::Compressed { at, len } => at + len <= size,
+            Op::Flush | Op::Grow { .. } | Op::Reopen => true,
+        }
     }
 
     /// A request is under way, or has failed. `size` is that of the disk before it, `id` that of the
     /// pattern it writes.
     pub fn attempt(&mut self, op: Op, id: u64, size: u64) {
         match op {
-            Op::Write { at, len } => self.model.attempt_write(at, &bytes(id, at, len)),
+            Op::Write { at, len } | Op::Compressed { at, len } => {
+                self.model.attempt_write(at, &bytes(id, at, len));
+            }
             Op::Zero { at, len, .. } => self.model.attempt_zero(at, len),
             Op::Discard { at, len } => self.model.discard(at, len),
             Op::Flush | Op::Reopen => {}
@@ -41,12 +57,15 @@ impl Moment {
     /// A request was acknowledged.
     pub fn done(&mut self, op: Op, id: u64, size: u64) {
         match op {
-            Op::Write { at, len } => self.model.write(at, &bytes(id, at, len)),
+            Op::Write { at, len } | Op::Compressed { at, len } => {
+                self.model.write(at, &bytes(id, at, len));
+            }
             Op::Zero { at, len, .. } => self.model.zero(at, len),
             Op::Discard { at, len } => self.model.discard(at, len),
             Op::Flush | Op::Reopen => {
                 self.model.flush();
                 self.sizes_after_cut.clone_from(&self.sizes);
+                self.snapshots.retain_mut(Listed::flush);
             }
             Op::Grow { by } => {
                 self.grow(size + by);
@@ -55,7 +74,20 @@ impl Moment {
         }
     }
 
+    /// A request was refused, with no fault that would excuse it. Some may be refused halfway.
+    pub fn refused(&mut self, op: Op, id: u64, size: u64) {
+        if let Op::Compressed { .. } = op {
+            self.attempt(op, id, size);
+        }
+    }
+
     fn grow(&mut self, size: u64) {
+        self.model.reveal(self.sizes.iter().copied().min().unwrap_or(0));
+        self.enlarge(size);
+    }
+
+    /// The disk may get this size.
+    fn enlarge(&mut self, size: u64) {
         if size > self.model.size() {
             self.model.grow(size);
         }

@@ -36,6 +36,13 @@ pub enum Op {
         /// By so many bytes.
         by: u64,
     },
+    /// Writes a pattern, compressed, to whole clusters: `c@at+len`.
+    Compressed {
+        /// The first byte.
+        at: u64,
+        /// Bytes.
+        len: u64,
+    },
     /// Closes the image and opens it again: `o`.
     Reopen,
 }
@@ -49,6 +56,7 @@ impl fmt::Display for Op {
             Self::Discard { at, len } => write!(f, "d@{at}+{len}"),
             Self::Flush => f.write_str("f"),
             Self::Grow { by } => write!(f, "g+{by}"),
+            Self::Compressed { at, len } => write!(f, "c@{at}+{len}"),
             Self::Reopen => f.write_str("o"),
         }
     }
@@ -58,7 +66,7 @@ impl FromStr for Op {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let bad = || format!("{text:?} is no operation: w@0+512, z@, k@, d@, f, g+512, o");
+        let bad = || format!("{text:?} is no operation: w@0+512, z@, k@, d@, c@, f, g+512, o");
         match text {
             "f" => return Ok(Self::Flush),
             "o" => return Ok(Self::Reopen),
@@ -73,6 +81,7 @@ impl FromStr for Op {
         let (at, len) = (number(at)?, number(len)?);
         Ok(match kind {
             "w" => Self::Write { at, len },
+            "c" => Self::Compressed { at, len },
             "z" => Self::Zero { at, len, unmap: true },
             "k" => Self::Zero { at, len, unmap: false },
             "d" => Self::Discard { at, len },

@@ -67,12 +67,18 @@ fn random_op(layout: Layout, size: &mut u64, rng: &mut Rng) -> Op {
         _ => (2 * cluster).min(4096),
     };
     let len = ((1 + rng.below(most)).div_ceil(unit) * unit).min(*size - at);
-    match rng.below(16) {
+    match rng.below(17) {
         0..=5 => Op::Write { at, len },
         6 | 7 => Op::Zero { at, len, unmap: true },
         8 => Op::Zero { at, len, unmap: false },
         9..=11 => Op::Discard { at: at / cluster * cluster, len },
-        12..=14 => Op::Flush,
+        12 => Op::Flush,
+        13 => Op::Reopen,
+        14 => {
+            let len = len.next_multiple_of(cluster).min(3 * cluster);
+            let at = at / cluster * cluster;
+            Op::Compressed { at, len: if at + len > *size { *size - at } else { len } }
+        }
         _ => {
             let sectors = match rng.below(3) {
                 0 => 1 + rng.below(3),
@@ -132,6 +138,6 @@ mod tests {
     fn all_programs_differ() {
         let all = Program::all(Config::SMALL, Start::Empty, 2);
         let distinct: std::collections::HashSet<_> = all.iter().collect();
-        assert_eq!((all.len(), distinct.len()), (100, 100));
+        assert_eq!((all.len(), distinct.len()), (121, 121));
     }
 }

@@ -8,7 +8,7 @@ use holstein_storage::MemStorage;
 use holstein_testkit::{CrashLog, Fault, FaultStorage, RecordingStorage};
 
 use crate::judge::expect_contents;
-use crate::session::{Session, is_within};
+use crate::session::{Session, is_refusal};
 use crate::{Base, Moment, Op, Program, Start, WholeSectors};
 
 /// What a run of a program did to its file, and what it owes when.
@@ -75,15 +75,17 @@ impl Run {
         };
         for (id, &op) in (1..).zip(&program.ops) {
             let size = session.image().map_or(self.now.model.size(), Image::virtual_size);
-            if !is_within(op, size) {
+            if !self.now.allows(op, size) {
                 continue;
             }
             let mut meanwhile = self.now.clone();
             meanwhile.attempt(op, id, size);
             self.mark(meanwhile.clone());
-            match self.unless_faulty(op, session.perform(op, id))? {
-                Some(()) => self.now.done(op, id, size),
-                None => self.now = meanwhile,
+            match session.perform(op, id) {
+                Ok(()) => self.now.done(op, id, size),
+                Err(_) if self.storage.fired() > 0 => self.now = meanwhile,
+                Err(error) if is_refusal(&error) => self.now.refused(op, id, size),
+                Err(error) => return Err(format!("{op}: {error}")),
             }
             self.mark(self.now.clone());
         }

@@ -1,6 +1,6 @@
 //! An image under a program: open, and now and then closed and opened again.
 
-use holstein::{Error, Image, Preallocation};
+use holstein::{Error, ErrorKind, Image, Preallocation};
 
 use crate::Op;
 use crate::moment::bytes;
@@ -50,6 +50,7 @@ impl<'a> Session<'a> {
             Op::Write { at, len } => image.write_at(at, &bytes(id, at, len)),
             Op::Zero { at, len, unmap } => image.write_zeroes(at, len, unmap),
             Op::Discard { at, len } => image.discard(at, len),
+            Op::Compressed { at, len } => image.write_compressed_at(at, &bytes(id, at, len)),
             Op::Flush => image.flush(),
             Op::Grow { by } => image.resize(image.virtual_size() + by, Preallocation::Off),
             Op::Reopen => {
@@ -76,13 +77,8 @@ impl<'a> Session<'a> {
     }
 }
 
-/// Whether a request lies within a disk of `size` bytes.
+/// Whether the library refused a request for what it is, rather than failing at it.
 #[must_use]
-pub fn is_within(op: Op, size: u64) -> bool {
-    match op {
-        Op::Write { at, len } | Op::Zero { at, len, .. } | Op::Discard { at, len } => {
-            at + len <= size
-        }
-        Op::Flush | Op::Grow { .. } | Op::Reopen => true,
-    }
+pub fn is_refusal(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported)
 }

@@ -86,6 +86,60 @@ impl DiskModel {
         self.change(at, len, Certainty::Maybe, &mut |_, to| to.fill(0));
     }
 
+    /// The same disk cut or extended to `size` bytes; what is behind its end stays hidden.
+    #[must_use]
+    pub fn sized(&self, size: u64) -> Self {
+        Self { size, sectors: self.sectors.clone() }
+    }
+
+    /// The disk has shrunk to `size` bytes. After a cut it may still be as long as it was; what is
+    /// behind is as it was then.
+    ///
+    /// The size of the model stays: it is the largest that the disk may have.
+    pub fn shrink(&mut self, size: u64) {
+        for (_, sector) in self.sectors.range_mut(size.div_ceil(SECTOR)..) {
+            sector.now = vec![None];
+        }
+    }
+
+    /// What lies behind `size` may have been behind the end of the disk for a while: it reads as
+    /// before, or as zeros.
+    pub fn reveal(&mut self, size: u64) {
+        for (_, sector) in self.sectors.range_mut(size.div_ceil(SECTOR)..) {
+            add(&mut sector.cut, None);
+        }
+    }
+
+    /// The disk has become what `other` is now, as when a snapshot is applied.
+    pub fn replace(&mut self, other: &Self) {
+        self.become_of(other, Certainty::Done);
+    }
+
+    /// The disk is becoming what `other` is now, or that failed.
+    pub fn attempt_replace(&mut self, other: &Self) {
+        self.become_of(other, Certainty::Maybe);
+    }
+
+    fn become_of(&mut self, other: &Self, certainty: Certainty) {
+        let zeros = vec![None];
+        let numbers: std::collections::BTreeSet<u64> =
+            self.touched().chain(other.touched()).collect();
+        for number in numbers {
+            let new = other.sectors.get(&number).map_or(&zeros, |sector| &sector.now);
+            let sector = self
+                .sectors
+                .entry(number)
+                .or_insert_with(|| Sector { now: vec![None], cut: vec![None] });
+            new.iter().for_each(|value| add(&mut sector.cut, value.clone()));
+            match certainty {
+                Certainty::Done => sector.now.clone_from(new),
+                Certainty::Maybe => {
+                    new.iter().for_each(|value| add(&mut sector.now, value.clone()));
+                }
+            }
+        }
+    }
+
     /// A flush was acknowledged.
     pub fn flush(&mut self) {
         for sector in self.sectors.values_mut() {
@@ -312,6 +366,42 @@ mod tests {
             assert_eq!(disk.check_after_cut(0, found), Ok(()));
         }
         assert!(disk.check(0, &sector(1, 1)).is_err());
+    }
+
+    #[test]
+    fn a_disk_that_shrank_keeps_nothing_but_for_a_cut() {
+        let mut disk = DiskModel::new(1024);
+        disk.write(512, &sector(1, 1));
+        disk.flush();
+        disk.shrink(512);
+        assert_eq!(disk.check_after_cut(512, &sector(1, 1)), Ok(()));
+        assert!(disk.check_after_cut(512, &[0; 512]).is_err());
+        disk.reveal(512);
+        assert_eq!(disk.check(512, &[0; 512]), Ok(()));
+        for found in [&sector(1, 1)[..], &[0; 512]] {
+            assert_eq!(disk.check_after_cut(512, found), Ok(()));
+        }
+        disk.flush();
+        assert!(disk.check_after_cut(512, &sector(1, 1)).is_err());
+    }
+
+    #[test]
+    fn a_disk_becomes_another() {
+        let mut disk = DiskModel::new(1024);
+        disk.write(0, &sector(1, 0));
+        disk.flush();
+        let mut other = DiskModel::new(1024);
+        other.write(512, &sector(2, 1));
+        let mut maybe = disk.clone();
+        maybe.attempt_replace(&other);
+        assert_eq!(maybe.check(0, &sector(1, 0)), Ok(()));
+        assert_eq!(maybe.check(0, &[0; 512]), Ok(()));
+        disk.replace(&other);
+        assert!(disk.check(0, &sector(1, 0)).is_err());
+        assert_eq!(disk.check(512, &sector(2, 1)), Ok(()));
+        assert_eq!(disk.check_after_cut(0, &sector(1, 0)), Ok(()));
+        disk.flush();
+        assert!(disk.check_after_cut(0, &sector(1, 0)).is_err());
     }
 
     #[test]

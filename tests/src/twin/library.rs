@@ -3,7 +3,6 @@
 use holstein::CreateOptions;
 
 use super::{Answer, BackingFormat, Place, Row, Side};
-use crate::moment::bytes;
 use crate::{Op, Session};
 
 /// The library; the image stays open from one request to the next.
@@ -61,9 +60,4 @@ impl Side for Library {
         let closed = self.session.take().map_or(Ok(()), |mut session| session.close());
         closed.map_err(|e| format!("close: {e}"))
     }
-}
-
-/// What a write puts into a file for programs to read.
-pub(super) fn pattern(id: u64, at: u64, len: u64) -> Vec<u8> {
-    bytes(id, at, len)
 }

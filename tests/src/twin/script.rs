@@ -23,7 +23,7 @@ struct Script {
 
 impl Script {
     fn step(&mut self) -> Step {
-        Step::Op(match self.rng.below(32) {
+        Step::Op(match self.rng.below(35) {
             0..=10 => {
                 let (at, len) = self.range();
                 Op::Write { at, len }
@@ -42,7 +42,13 @@ impl Script {
                 self.size += by;
                 Op::Grow { by }
             }
-            26..=29 => Op::Reopen,
+            26..=28 => {
+                let cluster = self.row.cluster;
+                let (at, len) = self.range();
+                let at = at / cluster * cluster;
+                Op::Compressed { at, len: len.next_multiple_of(cluster).min(self.size - at) }
+            }
+            29..=32 => Op::Reopen,
             _ => return Step::Swap,
         })
     }

@@ -4,9 +4,9 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use super::library::pattern;
 use super::{Answer, BackingFormat, Place, Row, Side};
 use crate::Op;
+use crate::moment::bytes;
 
 /// Programs like `qemu-img` and `qemu-io`. Requests that move data are gathered and made by one
 /// process, as many as come before one that is not.
@@ -98,14 +98,14 @@ impl Side for Tools {
     ) -> Result<Answer, String> {
         let line = match op {
             Op::Write { at, len } => {
-                let source = place.folder().join(format!("write-{id}"));
-                std::fs::write(&source, pattern(id, at, len))
-                    .map_err(|e| format!("write a pattern out: {e}"))?;
-                format!("write -q -s {} {at} {len}", source.display())
+                format!("write -q -s {} {at} {len}", source(place, id, at, len)?)
             }
             Op::Zero { at, len, unmap: true } => format!("write -q -z -u {at} {len}"),
             Op::Zero { at, len, unmap: false } => format!("write -q -z {at} {len}"),
             Op::Discard { at, len } => format!("discard -q {at} {len}"),
+            Op::Compressed { at, len } => {
+                format!("write -q -c -s {} {at} {len}", source(place, id, at, len)?)
+            }
             Op::Flush => "flush".to_owned(),
             Op::Grow { by } => {
                 self.flush(row, place)?;
@@ -122,6 +122,13 @@ impl Side for Tools {
     fn close(&mut self, row: Row, place: &Place) -> Result<(), String> {
         self.flush(row, place)
     }
+}
+
+/// The name of a file with what a write writes.
+fn source(place: &Place, id: u64, at: u64, len: u64) -> Result<String, String> {
+    let source = place.folder().join(format!("write-{id}"));
+    std::fs::write(&source, bytes(id, at, len)).map_err(|e| format!("write a pattern out: {e}"))?;
+    Ok(source.display().to_string())
 }
 
 fn words(line: &str) -> Vec<OsString> {
