@@ -84,3 +84,19 @@ fn each_way_to_grow_hides_what_was_cut() {
         }
     }
 }
+
+/// A shrink is the first thing that a program does to an image: no count was looked at before.
+#[test]
+fn a_cut_right_after_opening_leaves_no_leak() {
+    let Some(mut bench) = Bench::new("cut") else { return };
+    for bits in [9, 16] {
+        bench.start(Maker::Ours, Version::V3, bits, 1);
+        let size = bench.size();
+        bench.write_ours(&Script::new(5, 1 << bits, size).ops(20));
+        let opened = OpenOptions::new().open(&bench.image).expect("opened");
+        opened.shrink(0).expect("cut");
+        opened.close().expect("closed");
+        bench.disk.clear();
+        bench.judge(&format!("{bits} bits, nothing left"));
+    }
+}

@@ -313,6 +313,7 @@ impl Inner {
     /// Lowers the counts of clusters that left quarantine and frees those that reach 0, one block
     /// at a time. Returns what is left to do where that failed.
     fn lower(&self, retired: Retired) -> Result<(), (RefcountError, Retired)> {
+        self.load_table().map_err(|error| (error, retired))?;
         let per_block = 1_u64 << self.block_bits();
         let mut left = retired;
         while left.count > 0 {
