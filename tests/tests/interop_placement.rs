@@ -141,3 +141,33 @@ fn growth_of_refcount_blocks() {
         check(&mut bench, &format!("{bits} bits, width {width}"), &ops);
     }
 }
+
+/// Which subclusters have data and which are zeros, after writes and zeros of parts of clusters, is in
+/// every bit what the other side says.
+#[test]
+fn subclusters_of_extended_entries() {
+    let Some(mut bench) = Bench::new("extended") else { return };
+    for bits in [14, 16, 21] {
+        for seed in 0..4 {
+            bench.start(Maker::Qemu, Version::V3, bits, 16);
+            let options = format!("cluster_size={},extended_l2=on", 1 << bits);
+            let size = bench.size();
+            bench.oracle.create(&bench.image, &options, size).expect("created");
+            bench.disk.fill(0);
+            let sub = 1_u64 << bits >> 5;
+            let mut rng = Rng::new(seed + u64::from(bits));
+            let mut ops = random(seed, size, sub, 60);
+            ops.extend(random(seed + 100, size, 1 << bits, 10));
+            for op in &mut ops {
+                // Some are zeros, most of whole subclusters.
+                if let (Op::Write { at, len, .. }, 0) = (&*op, rng.below(3)) {
+                    let at = at / sub * sub;
+                    let len = len.next_multiple_of(sub).min(size - at);
+                    // What unmapping frees is used again later by ours than by theirs.
+                    *op = Op::Zero { at, len, unmap: false };
+                }
+            }
+            check(&mut bench, &format!("extended, {bits} bits, seed {seed}"), &ops);
+        }
+    }
+}

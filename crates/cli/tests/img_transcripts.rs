@@ -191,7 +191,6 @@ fn what_this_version_lacks_is_refused_by_name() -> TestResult {
         "qemu-img convert -l s a.qcow2 b",
         "qemu-img convert --bitmaps -O qcow2 a.qcow2 b.qcow2",
         "qemu-img create -f qcow2 -o data_file=d b.qcow2 1M",
-        "qemu-img create -f qcow2 -o extended_l2=on b.qcow2 1M",
         "qemu-img create -f vmdk b.vmdk 1M",
         "qemu-img info nbd://localhost/x",
         "qemu-img info --image-opts driver=blkdebug,image.filename=a.qcow2",

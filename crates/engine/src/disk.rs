@@ -75,7 +75,7 @@ impl Disk {
     /// Opens the disk that `header` describes. Reads the L1 table and nothing else.
     ///
     /// The caller has refused what this engine does not do: encryption, external data files,
-    /// extended L2 entries, and writing to dirty or corrupt images.
+    /// and writing to dirty or corrupt images.
     ///
     /// # Errors
     /// [`EngineError::CacheSizes`]; [`EngineError::Map`] if the L1 table cannot be read.

@@ -72,7 +72,9 @@ impl Disk {
 
 fn public(extent: Extent) -> DiskExtent {
     let (kind, host, compressed) = match extent.kind {
-        ExtentKind::Unallocated => (DiskExtentKind::Unallocated, None, false),
+        ExtentKind::Unallocated { at } => {
+            (DiskExtentKind::Unallocated, at.map(|at| at.get()), false)
+        }
         ExtentKind::Zero { at } => (DiskExtentKind::Zero, at.map(|at| at.get()), false),
         ExtentKind::Data { at } => (DiskExtentKind::Data, Some(at.get()), false),
         ExtentKind::Compressed { .. } => (DiskExtentKind::Data, None, true),

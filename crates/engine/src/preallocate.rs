@@ -56,7 +56,17 @@ impl Disk {
                     let whole = len.div_ceil(cluster) * cluster;
                     let target = HostRange { start: plan.host(), len: whole };
                     let write = self.file.clear(Intent::Payload, target)?;
+                    // The subclusters of a cluster that is kept may have data; and those of a new one
+                    // read as they did, whatever is in it.
+                    let extended = self.geometry.extended_l2();
                     match mode {
+                        Preallocation::Falloc | Preallocation::Full
+                            if plan.keeps_its_clusters() && extended =>
+                        {
+                            write.allocate()?;
+                        }
+                        Preallocation::Metadata if extended => {}
+                        Preallocation::Falloc if extended => write.allocate()?,
                         Preallocation::Falloc if plan.provenance() == Provenance::Fresh => {
                             write.allocate()?;
                         }
@@ -74,7 +84,7 @@ impl Disk {
                         _ => write.write_zeroes()?,
                     }
                     end = end.max(target.end().get());
-                    self.mapping.commit(*plan);
+                    self.mapping.commit_space(*plan);
                     left = left.split_at(len).1;
                 }
                 Prepared::Wanted(fetch) => {

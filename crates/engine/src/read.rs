@@ -101,7 +101,7 @@ impl Disk {
                 into.fill(0);
                 Ok(())
             }
-            ExtentKind::Unallocated => self.read_backing(at, into),
+            ExtentKind::Unallocated { .. } => self.read_backing(at, into),
             ExtentKind::Compressed { run, skip } => self.read_compressed(run, skip, at, into),
         }
     }
@@ -157,7 +157,7 @@ impl Disk {
 /// The first `len` bytes of an extent, and the rest.
 fn cut(extent: Extent, len: u64) -> (Extent, Extent) {
     let rest = match extent.kind {
-        ExtentKind::Unallocated => ExtentKind::Unallocated,
+        ExtentKind::Unallocated { at } => ExtentKind::Unallocated { at: at.map(|at| at + len) },
         ExtentKind::Zero { at } => ExtentKind::Zero { at: at.map(|at| at + len) },
         ExtentKind::Data { at } => ExtentKind::Data { at: at + len },
         ExtentKind::Compressed { run, skip } => ExtentKind::Compressed { run, skip: skip + len },

@@ -73,7 +73,7 @@ impl Disk {
             let (now, rest) = left.split_at(extent.len);
             match extent.kind {
                 ExtentKind::Zero { .. } => {}
-                ExtentKind::Unallocated => {
+                ExtentKind::Unallocated { .. } => {
                     let shown = exposed.saturating_sub(now.start.get()).min(now.len);
                     self.zero_range(now.split_at(shown).0, Change::Zero { unmap: true })?;
                 }

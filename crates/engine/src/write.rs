@@ -3,9 +3,8 @@
 use std::io::IoSlice;
 use std::sync::atomic::Ordering;
 
-use holstein_format::ClusterState;
 use holstein_guard::Intent;
-use holstein_mapping::{CowPart, Prepared, WritePlan};
+use holstein_mapping::{CowPart, Extent, ExtentKind, Prepared, WritePlan};
 use holstein_refcount::Provenance;
 use holstein_units::{GuestRange, HostOffset, HostRange};
 
@@ -116,25 +115,36 @@ impl Disk {
         if plan.provenance() != Provenance::Fresh {
             return true;
         }
-        match part.old {
-            ClusterState::Zero { .. } => false,
-            ClusterState::Unallocated => !self.unallocated_is_zero(part.guest),
-            ClusterState::Data { .. } | ClusterState::Compressed(_) => true,
-        }
+        self.old_extents(part).any(|(range, extent)| match extent.kind {
+            ExtentKind::Zero { .. } => false,
+            ExtentKind::Unallocated { .. } => !self.unallocated_is_zero(range),
+            ExtentKind::Data { .. } | ExtentKind::Compressed { .. } => true,
+        })
+    }
+
+    /// What a part of a cluster was before, stretch by stretch.
+    fn old_extents(&self, part: &CowPart) -> impl Iterator<Item = (GuestRange, Extent)> + use<> {
+        let (geometry, old, mut left) = (self.geometry, part.old, part.guest);
+        std::iter::from_fn(move || {
+            if left.is_empty() {
+                return None;
+            }
+            let extent = old.extent(geometry, geometry.in_cluster(left.start), left.len);
+            let (now, rest) = left.split_at(extent.len);
+            left = rest;
+            Some((now, extent))
+        })
     }
 
     /// What a part of a cluster held before.
     fn read_old(&self, part: &CowPart) -> Result<Vec<u8>, EngineError> {
-        use holstein_mapping::{Extent, ExtentKind};
-        let skip = self.geometry.in_cluster(part.guest.start);
-        let kind = match part.old {
-            ClusterState::Unallocated => ExtentKind::Unallocated,
-            ClusterState::Zero { .. } => ExtentKind::Zero { at: None },
-            ClusterState::Data { at, .. } => ExtentKind::Data { at: at + skip },
-            ClusterState::Compressed(run) => ExtentKind::Compressed { run, skip },
-        };
         let mut bytes = vec![0; usize_of(part.guest.len)];
-        self.read_extent(Extent { len: part.guest.len, kind }, part.guest.start, &mut bytes)?;
+        let mut rest = &mut bytes[..];
+        for (range, extent) in self.old_extents(part) {
+            let (now, later) = rest.split_at_mut(usize_of(extent.len));
+            self.read_extent(extent, range.start, now)?;
+            rest = later;
+        }
         Ok(bytes)
     }
 }

@@ -14,8 +14,8 @@ static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 impl Disk {
     /// Makes a range read as zeros; with `unmap` its clusters may be given up.
     ///
-    /// Whole clusters cost no payload. Parts of clusters are written, unless the whole cluster reads
-    /// as zeros already.
+    /// Whole clusters, and whole subclusters, cost no payload. Parts of them are written, unless all of
+    /// the cluster or subcluster reads as zeros already.
     ///
     /// # Errors
     /// As for [`Disk::write_at`].
@@ -33,7 +33,8 @@ impl Disk {
     pub fn discard(&self, at: u64, len: u64) -> Result<(), EngineError> {
         let range = self.check_range(at, len)?;
         self.guarded(|| {
-            let Some(whole) = self.whole_clusters(range) else { return Ok(()) };
+            let cluster = self.geometry.cluster_size();
+            let Some(whole) = self.whole_units(range, cluster) else { return Ok(()) };
             self.change_clusters(whole, Change::Discard { keep: self.discard_no_unref })?;
             Ok(())
         })
@@ -41,10 +42,10 @@ impl Disk {
 
     /// Zeros a range that may reach past the virtual size.
     pub(crate) fn zero_range(&self, range: GuestRange, change: Change) -> Result<(), EngineError> {
-        let cluster = self.geometry.cluster_size();
-        let Some(whole) = self.whole_clusters(range) else {
-            // Less than a cluster, or two parts.
-            let split = cluster - self.geometry.in_cluster(range.start);
+        let unit = self.geometry.subcluster_size();
+        let Some(whole) = self.whole_units(range, unit) else {
+            // Less than a unit, or two parts.
+            let split = unit - range.start.get() % unit;
             let (first, second) = range.split_at(split);
             self.zero_part(first, change)?;
             return self.zero_part(second, change);
@@ -61,23 +62,27 @@ impl Disk {
         Ok(())
     }
 
-    /// The whole clusters of a range, where the last cluster of the disk counts as whole.
-    fn whole_clusters(&self, range: GuestRange) -> Option<GuestRange> {
-        let cluster = self.geometry.cluster_size();
-        let start = range.start.get().div_ceil(cluster) * cluster;
+    /// The whole units of a range; its end counts to the end of the last cluster where it is the end
+    /// of the disk.
+    fn whole_units(&self, range: GuestRange, unit: u64) -> Option<GuestRange> {
+        let start = range.start.get().div_ceil(unit) * unit;
         let end = range.end().get();
-        let end = if end == self.size() { end } else { end / cluster * cluster };
+        let end = if end == self.size() {
+            end.div_ceil(self.geometry.cluster_size()) * self.geometry.cluster_size()
+        } else {
+            end / unit * unit
+        };
         (start < end).then(|| GuestRange { start: GuestOffset::new(start), len: end - start })
     }
 
-    /// Zeros a part of one cluster.
+    /// Zeros a part of one cluster, or with extended L2 entries of one subcluster.
     fn zero_part(&self, part: GuestRange, change: Change) -> Result<(), EngineError> {
         if part.is_empty() {
             return Ok(());
         }
-        let cluster = self.geometry.cluster_size();
-        let start = GuestOffset::new(part.start.get() / cluster * cluster);
-        let whole = GuestRange { start, len: cluster };
+        let unit = self.geometry.subcluster_size();
+        let start = GuestOffset::new(part.start.get() / unit * unit);
+        let whole = GuestRange { start, len: unit };
         // Somebody may write to the rest between the look and the change.
         let change = match change {
             Change::Zero { unmap } => Change::ZeroEmpty { unmap },
@@ -89,17 +94,13 @@ impl Disk {
         self.write_zeros(part)
     }
 
-    /// Whether a cluster has no data of its own and reads as zeros around `part`.
-    fn rest_reads_as_zero(
-        &self,
-        cluster: GuestRange,
-        part: GuestRange,
-    ) -> Result<bool, EngineError> {
-        let head = GuestRange { start: cluster.start, len: part.start - cluster.start };
-        let tail = GuestRange { start: part.end(), len: cluster.end() - part.end() };
-        Ok(match self.map_extent(cluster)?.kind {
+    /// Whether a unit has no data of its own and reads as zeros around `part`.
+    fn rest_reads_as_zero(&self, unit: GuestRange, part: GuestRange) -> Result<bool, EngineError> {
+        let head = GuestRange { start: unit.start, len: part.start - unit.start };
+        let tail = GuestRange { start: part.end(), len: unit.end() - part.end() };
+        Ok(match self.map_extent(unit)?.kind {
             ExtentKind::Zero { .. } => true,
-            ExtentKind::Unallocated => {
+            ExtentKind::Unallocated { .. } => {
                 self.unallocated_is_zero(head) && self.unallocated_is_zero(tail)
             }
             ExtentKind::Data { .. } | ExtentKind::Compressed { .. } => false,

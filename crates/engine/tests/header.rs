@@ -40,7 +40,7 @@ fn in_file(storage: &dyn Storage) -> Header {
 
 #[test]
 fn a_change_keeps_what_it_does_not_name() {
-    let (storage, mut header) = common::empty(Version::V3, 16, 4);
+    let (storage, mut header) = common::empty(Version::V3, 16, false, 4);
     let unknown = HeaderExtension::Unknown { kind: 0x1234, data: b"thirteen byte".to_vec() };
     header.extensions.push(unknown.clone());
     header.unknown_fields = vec![7; 16];
@@ -70,7 +70,7 @@ fn a_change_keeps_what_it_does_not_name() {
 
 #[test]
 fn what_does_not_fit_is_refused_before_anything_is_written() {
-    let (storage, _) = common::empty(Version::V3, 9, 4);
+    let (storage, _) = common::empty(Version::V3, 9, false, 4);
     let disk = open(&storage, true);
     let before = storage.to_bytes().expect("small");
     for (length, fits) in [(384, true), (393, false), (1024, false)] {

@@ -24,6 +24,8 @@ const MOST: u64 = 600 << 10;
 struct Setup {
     version: Version,
     cluster_bits: u32,
+    /// Extended L2 entries; only in version 3.
+    extended: bool,
     order: u32,
     size: u64,
     /// Bytes of a backing disk.
@@ -37,7 +39,7 @@ struct Setup {
 fn any_setup() -> impl Strategy<Value = Setup> {
     let size = (1..MOST / 512).prop_map(|sectors| sectors * 512);
     (
-        any::<bool>(),
+        prop_oneof![2 => Just((true, false)), 3 => Just((false, false)), 2 => Just((false, true))],
         prop_oneof![3 => Just(9_u32), 2 => Just(12), 1 => Just(16), 1 => Just(21)],
         0..=6_u32,
         size,
@@ -46,16 +48,19 @@ fn any_setup() -> impl Strategy<Value = Setup> {
         any::<bool>(),
         any::<bool>(),
     )
-        .prop_map(|(v2, cluster_bits, order, size, backing, cache, keep, punch)| Setup {
-            version: if v2 { Version::V2 } else { Version::V3 },
-            cluster_bits,
-            order: if v2 { 4 } else { order },
-            size,
-            backing,
-            cache,
-            keep,
-            punch,
-        })
+        .prop_map(
+            |((v2, extended), cluster_bits, order, size, backing, cache, keep, punch)| Setup {
+                version: if v2 { Version::V2 } else { Version::V3 },
+                cluster_bits: if extended { cluster_bits.max(14) } else { cluster_bits },
+                extended,
+                order: if v2 { 4 } else { order },
+                size,
+                backing,
+                cache,
+                keep,
+                punch,
+            },
+        )
 }
 
 #[derive(Clone, Debug)]
@@ -179,7 +184,8 @@ impl World {
     }
 
     fn new(setup: &Setup) -> Result<Self, EngineError> {
-        let (storage, header) = common::empty(setup.version, setup.cluster_bits, setup.order);
+        let (storage, header) =
+            common::empty(setup.version, setup.cluster_bits, setup.extended, setup.order);
         let disk = Self::open(setup, &storage, &header, None)?;
         disk.resize(setup.size, Preallocation::Off)?;
         let header = disk.header();
@@ -256,7 +262,8 @@ impl World {
                         self.bytes[all(range)][..done].copy_from_slice(&data[..done]);
                         let extent = self.disk.extent_at(at.get(), 1).map_err(failed)?;
                         let zero_at = extent.kind == DiskExtentKind::Zero && extent.host.is_some();
-                        prop_assert!(extent.kind == DiskExtentKind::Data || zero_at);
+                        let space = zero_at || self.setup.extended;
+                        prop_assert!(extent.kind == DiskExtentKind::Data || space);
                         prop_assert_eq!(&self.bytes[all(range)][done..], &before[done..]);
                     }
                     Err(other) => return Err(failed(other)),
@@ -421,6 +428,7 @@ fn reading_only_writes_nothing() {
     let setup = Setup {
         version: Version::V3,
         cluster_bits: 12,
+        extended: false,
         order: 4,
         size: 1 << 20,
         backing: None,

@@ -201,7 +201,15 @@ impl CreateOptions {
         if self.backing_file.is_none() && self.backing_format.is_some() {
             return invalid("a backing format needs a backing file".to_owned());
         }
-        if self.backing_file.is_some() && self.preallocation != Preallocation::Off {
+        if self.extended_l2 && self.cluster_size < 16384 {
+            let size = self.cluster_size;
+            return invalid(format!(
+                "clusters of {size} bytes are too small for extended L2 entries"
+            ));
+        }
+        // Preallocated subclusters still show the backing file.
+        let hides = self.preallocation != Preallocation::Off && !self.extended_l2;
+        if self.backing_file.is_some() && hides {
             return invalid("preallocation would hide the backing file".to_owned());
         }
         let geometry = Geometry::new(bits, self.extended_l2);

@@ -208,9 +208,6 @@ impl OpenOptions {
         if header.incompatible.contains(IncompatibleFeatures::DATA_FILE) {
             return unsupported("images with an external data file");
         }
-        if header.geometry.extended_l2() {
-            return unsupported("images with extended L2 entries");
-        }
         if header.compression != CompressionType::Deflate {
             return unsupported("images with zstd compression");
         }

@@ -1,10 +1,13 @@
 //! Zeroing and discarding whole clusters: changes of entries without payload.
 
-use holstein_format::{ClusterState, Version, ZERO};
+use std::ops::Range;
+
+use holstein_format::{ClusterState, SubclusterBitmap, Version, ZERO};
 use holstein_refcount::Freed;
 use holstein_units::GuestRange;
 
 use crate::claim::Claimed;
+use crate::cluster_entry::subclusters;
 use crate::mapping::Inner;
 use crate::{Busy, Fetch, MapError, Mapping};
 
@@ -40,8 +43,8 @@ pub enum Changed {
         /// How many bytes, at least a cluster unless the range is shorter.
         len: u64,
     },
-    /// This image cannot express it (version 2 with a backing file): write zeros instead, or leave
-    /// a discard undone.
+    /// This image cannot express it (version 2 with a backing file, subclusters of a compressed
+    /// cluster): write zeros instead, or leave a discard undone.
     Unsupported,
     /// There is data by now, and nothing was changed.
     NotEmpty,
@@ -52,9 +55,11 @@ pub enum Changed {
 }
 
 impl Mapping {
-    /// Changes the start of a range of whole clusters.
+    /// Changes the start of a range of whole clusters, or with extended entries and
+    /// [`Change::Zero`] or [`Change::ZeroEmpty`] of whole subclusters.
     ///
-    /// * `range`: from a cluster's first byte to a cluster's last, or to the end of the disk.
+    /// * `range`: from a cluster's first byte to a cluster's last; a part of a cluster counts as all
+    ///   of it without extended entries.
     ///
     /// Memory only, and immediate: what the entries held is retired. What a discard frees is passed
     /// to the host if the discard policy says so.
@@ -77,9 +82,7 @@ impl Inner {
         }
         let l1_index = geometry.l1_index(range.start);
         // Without a table all clusters are unallocated: nothing to do where that is good enough.
-        if self.l1.get(l1_index) == 0
-            && self.new_entry(0, ClusterState::Unallocated, change).is_none()
-        {
+        if self.l1.get(l1_index) == 0 && self.may_stay_unallocated(change) {
             let span = geometry.bytes_per_l2();
             return Ok(Changed::Done { len: (span - range.start.get() % span).min(range.len) });
         }
@@ -88,38 +91,90 @@ impl Inner {
             Claimed::Wanted(fetch) => return Ok(Changed::Wanted(fetch)),
             Claimed::Busy(busy) => return Ok(Changed::Busy(busy)),
         };
-        let clusters = claim.clusters;
+        let (clusters, cluster) = (claim.clusters, geometry.cluster_size());
+        let skip = geometry.in_cluster(range.start);
         let mut values = Vec::with_capacity(usize::try_from(clusters).unwrap_or(0));
         let mut freed = Vec::new();
         let mut differs = false;
         for n in 0..clusters {
-            let raw = claim.raw(self, n).0;
-            let state = claim.state(self, n)?.0;
-            let has_data = matches!(state, ClusterState::Data { .. } | ClusterState::Compressed(_));
-            if has_data && matches!(change, Change::ZeroEmpty { .. }) {
+            let entry = claim.entry(self, n)?.0;
+            let from = if n == 0 { skip } else { 0 };
+            let to = (skip + range.len - n * cluster).min(cluster);
+            let empty_only = matches!(change, Change::ZeroEmpty { .. });
+            if empty_only && entry.has_data(geometry, from, to) {
                 return Ok(Changed::NotEmpty);
             }
-            match self.new_entry(raw, state, change) {
-                Some(new) => {
-                    let keeps = new & ClusterState::OFFSET_MASK != 0;
-                    if !keeps {
-                        freed.push(state);
+            let old = (claim.raw(self, n), entry.bitmap.unwrap_or_default());
+            let new = match entry.bitmap {
+                None => self.new_entry(old.0, entry.cluster, change).map(|raw| (raw, old.1)),
+                Some(_) => {
+                    let touched = subclusters(geometry, from, to);
+                    match self.new_extended(old, entry.cluster, &touched, change) {
+                        Some(new) => new,
+                        None => return Ok(Changed::Unsupported),
                     }
-                    differs |= new != raw;
-                    values.push(new);
                 }
-                None => values.push(raw),
+            };
+            let new = new.unwrap_or(old);
+            if new != old {
+                if new.0 & ClusterState::OFFSET_MASK == 0 {
+                    freed.push(entry.cluster);
+                }
+                differs = true;
             }
+            values.push(new);
         }
         let reason = if change == Change::Release { Freed::Always } else { Freed::Request };
         if differs {
-            claim.hold.store(claim.word, &values);
+            claim.store(self, values.len(), |n| values[n]);
             for state in freed {
                 self.retire_state(state, 0, reason);
             }
         }
-        let len = (clusters * geometry.cluster_size()).min(range.len);
-        Ok(Changed::Done { len })
+        Ok(Changed::Done { len: (clusters * cluster - skip).min(range.len) })
+    }
+
+    /// Whether a change leaves a cluster as it is that no table maps.
+    fn may_stay_unallocated(&self, change: Change) -> bool {
+        if self.geometry.extended_l2() {
+            matches!(change, Change::Discard { .. }) && !self.has_backing
+        } else {
+            self.new_entry(0, ClusterState::Unallocated, change).is_none()
+        }
+    }
+
+    /// Both words of the extended entry that replaces `old` when the subclusters `touched` change;
+    /// `None` within if it may stay, and without if only data can express the change.
+    fn new_extended(
+        &self,
+        old: (u64, SubclusterBitmap),
+        state: ClusterState,
+        touched: &Range<u32>,
+        change: Change,
+    ) -> Option<Option<(u64, SubclusterBitmap)>> {
+        let (raw, bitmap) = old;
+        if touched.len() < 32 {
+            return match state {
+                ClusterState::Compressed(_) => None,
+                _ => Some(Some((raw, bitmap.with_zero(touched)))),
+            };
+        }
+        let keep = matches!(
+            change,
+            Change::Zero { unmap: false }
+                | Change::ZeroEmpty { unmap: false }
+                | Change::Discard { keep: true }
+        );
+        Some(match (state, change) {
+            (ClusterState::Data { .. }, _) if keep => Some((raw, SubclusterBitmap::ALL_ZERO)),
+            // Without a backing file it reads as zeros as it is.
+            (ClusterState::Unallocated, Change::Discard { .. })
+                if !self.has_backing && bitmap == SubclusterBitmap::EMPTY =>
+            {
+                None
+            }
+            _ => Some((0, SubclusterBitmap::ALL_ZERO)),
+        })
     }
 
     /// The entry that replaces `raw`; `None` if it may stay as it is.

@@ -1,9 +1,10 @@
 //! The exclusive right to entries of one L2 slice that is in memory.
 
 use holstein_cache::Hold;
-use holstein_format::ClusterState;
+use holstein_format::SubclusterBitmap;
 use holstein_units::{GuestCluster, GuestOffset, GuestRange};
 
+use crate::ClusterEntry;
 use crate::mapping::Inner;
 use crate::range_tickets::Ticket;
 use crate::resolve::note;
@@ -37,22 +38,48 @@ pub(crate) enum Claimed {
 }
 
 impl Claim {
-    /// The raw entry of the `n`th cluster, and the guest offset that it maps.
-    pub(crate) fn raw(&self, inner: &Inner, n: u64) -> (u64, GuestOffset) {
-        let word = self.word + usize::try_from(n).expect("within a slice");
-        (self.hold.get(word), inner.geometry.guest_offset(GuestCluster::new(self.first + n)))
+    fn word_of(&self, inner: &Inner, n: u64) -> usize {
+        self.word + inner.slices.words(n)
+    }
+
+    /// The first word of the entry of the `n`th cluster.
+    pub(crate) fn raw(&self, inner: &Inner, n: u64) -> u64 {
+        self.hold.get(self.word_of(inner, n))
     }
 
     /// The state of the `n`th cluster, and the guest offset that it maps.
-    pub(crate) fn state(
+    pub(crate) fn entry(
         &self,
         inner: &Inner,
         n: u64,
-    ) -> Result<(ClusterState, GuestOffset), MapError> {
-        let (raw, at) = self.raw(inner, n);
-        let state = ClusterState::decode(raw, &inner.rules)
+    ) -> Result<(ClusterEntry, GuestOffset), MapError> {
+        let word = self.word_of(inner, n);
+        let at = inner.geometry.guest_offset(GuestCluster::new(self.first + n));
+        let bits = || self.hold.get(word + 1);
+        let entry = ClusterEntry::decode(self.hold.get(word), bits, &inner.rules)
             .map_err(|source| MapError::L2Entry { at, source })?;
-        Ok((state, at))
+        Ok((entry, at))
+    }
+
+    /// Stores the entries of the first `n` clusters: of each its word, and the bitmap that it has
+    /// with extended entries. Readers see none torn.
+    pub(crate) fn store(
+        &self,
+        inner: &Inner,
+        n: usize,
+        value: impl Fn(usize) -> (u64, SubclusterBitmap),
+    ) {
+        if inner.geometry.extended_l2() {
+            let words: Vec<u64> = (0..n)
+                .flat_map(|n| {
+                    let (raw, bitmap) = value(n);
+                    [raw, bitmap.bits()]
+                })
+                .collect();
+            self.hold.store_whole(self.word, &words);
+        } else {
+            self.hold.store_with(self.word, n, |n| value(n).0);
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Compressed writes: one whole guest cluster, a stream of bytes in the file.
 
-use holstein_format::{ClusterState, CompressedRun};
+use holstein_format::{ClusterState, CompressedRun, SubclusterBitmap};
 use holstein_refcount::{ByteReservation, ReservedBytes};
 use holstein_units::{GuestOffset, GuestRange, HostRange};
 
@@ -68,7 +68,7 @@ impl Mapping {
     pub fn commit_compressed(&self, plan: CompressedPlan) {
         let CompressedPlan { claim, entry, reservation } = plan;
         reservation.commit();
-        claim.hold.store(claim.word, &[entry]);
+        claim.store(&self.0, 1, |_| (entry, SubclusterBitmap::EMPTY));
     }
 }
 
@@ -83,7 +83,7 @@ impl Inner {
             Claimed::Wanted(fetch) => return Ok(PreparedCompressed::Wanted(fetch)),
             Claimed::Busy(busy) => return Ok(PreparedCompressed::Busy(busy)),
         };
-        match claim.state(self, 0)?.0 {
+        match claim.entry(self, 0)?.0.cluster {
             ClusterState::Unallocated | ClusterState::Zero { at: None, .. } => {}
             _ => return Ok(PreparedCompressed::Occupied),
         }

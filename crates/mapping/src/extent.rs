@@ -8,8 +8,12 @@ use crate::Fetch;
 /// What a stretch of the guest disk is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExtentKind {
-    /// Shows the backing file, or zeros.
-    Unallocated,
+    /// Shows the backing file, or zeros; `at` is the host offset of its first byte where subclusters
+    /// have space that was never written.
+    Unallocated {
+        /// Host offset of the first byte, if the cluster is allocated.
+        at: Option<HostOffset>,
+    },
     /// Reads as zeros; `at` is the host offset of its first byte where space is reserved for it.
     Zero {
         /// Host offset of the first byte, if clusters are allocated.
@@ -42,9 +46,10 @@ impl Extent {
     /// Joins what follows directly, if it continues this extent.
     pub(crate) fn join(&mut self, next: Extent) -> bool {
         let joins = match (self.kind, next.kind) {
-            (ExtentKind::Unallocated, ExtentKind::Unallocated)
+            (ExtentKind::Unallocated { at: None }, ExtentKind::Unallocated { at: None })
             | (ExtentKind::Zero { at: None }, ExtentKind::Zero { at: None }) => true,
-            (ExtentKind::Zero { at: Some(a) }, ExtentKind::Zero { at: Some(b) })
+            (ExtentKind::Unallocated { at: Some(a) }, ExtentKind::Unallocated { at: Some(b) })
+            | (ExtentKind::Zero { at: Some(a) }, ExtentKind::Zero { at: Some(b) })
             | (ExtentKind::Data { at: a }, ExtentKind::Data { at: b }) => {
                 a.checked_add(self.len) == Some(b)
             }

@@ -52,6 +52,12 @@ impl Slices {
         (0..self.geometry.cluster_size() >> bits).map(move |n| table + (n << bits))
     }
 
+    /// Words of `entries` entries, which are within a slice.
+    #[inline]
+    pub(crate) fn words(&self, entries: u64) -> usize {
+        usize::try_from(entries << (self.entry_bits - 3)).unwrap_or(usize::MAX >> 1)
+    }
+
     /// Whether a slice is a whole table.
     pub(crate) fn are_whole(&self) -> bool {
         self.bytes == self.geometry.cluster_size()

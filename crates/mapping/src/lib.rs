@@ -28,6 +28,7 @@
 
 mod change;
 mod claim;
+mod cluster_entry;
 mod compressed_plan;
 mod error;
 mod extent;
@@ -43,6 +44,7 @@ mod verify;
 mod write_plan;
 
 pub use change::{Change, Changed};
+pub use cluster_entry::ClusterEntry;
 pub use compressed_plan::{CompressedPlan, PreparedCompressed};
 pub use error::MapError;
 pub use extent::{Extent, ExtentKind, Resolved};

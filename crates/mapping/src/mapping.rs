@@ -82,7 +82,7 @@ impl std::fmt::Debug for Mapping {
 }
 
 impl Mapping {
-    /// Reads the L1 table. Extended L2 entries are not handled here.
+    /// Reads the L1 table.
     ///
     /// # Errors
     /// [`MapError::Guard`] if the table cannot be read or ends early.

@@ -5,7 +5,7 @@ use holstein_format::{ClusterState, EntryError, L1Entry, Sharing};
 use holstein_units::{GuestOffset, GuestRange, HostOffset};
 
 use crate::mapping::Inner;
-use crate::{Extent, ExtentKind, Fetch, MapError, Mapping, Resolved};
+use crate::{ClusterEntry, Extent, ExtentKind, Fetch, MapError, Mapping, Resolved};
 
 /// What the note beside a slice says of its COPIED flags.
 pub(crate) mod note {
@@ -48,7 +48,8 @@ impl Mapping {
         let inner = &*self.0;
         let rest_of_cluster =
             inner.geometry.cluster_size() - inner.geometry.in_cluster(range.start);
-        if range.len <= rest_of_cluster && !range.is_empty() {
+        let plain = !inner.geometry.extended_l2();
+        if plain && range.len <= rest_of_cluster && !range.is_empty() {
             inner.resolve_cluster(range)
         } else {
             inner.resolve_clusters(range)
@@ -91,7 +92,7 @@ impl Inner {
         let entry = L1Entry::decode(self.l1.get(l1_index), self.geometry)
             .map_err(|source| MapError::L1Entry { index: l1_index, source })?;
         let kind = match entry {
-            L1Entry::Unallocated => ExtentKind::Unallocated,
+            L1Entry::Unallocated => ExtentKind::Unallocated { at: None },
             L1Entry::Table { at: table, .. } => {
                 let place = self.slices.place(table, range.start);
                 match self.l2.word(place.slice, place.word) {
@@ -120,7 +121,7 @@ impl Inner {
                     let span = self.geometry.bytes_per_l2();
                     let next = GuestOffset::new((at.get() / span + 1).saturating_mul(span));
                     let len = next.min(end) - at;
-                    let extent = Extent { len, kind: ExtentKind::Unallocated };
+                    let extent = Extent { len, kind: ExtentKind::Unallocated { at: None } };
                     Stretch { extent, whole: true }
                 }
                 L1Entry::Table { at: table, .. } => {
@@ -151,7 +152,9 @@ impl Inner {
                 break;
             }
         }
-        Ok(Resolved::Extent(found.unwrap_or(Extent { len: 0, kind: ExtentKind::Unallocated })))
+        Ok(Resolved::Extent(
+            found.unwrap_or(Extent { len: 0, kind: ExtentKind::Unallocated { at: None } }),
+        ))
     }
 
     /// What an entry makes of the part of its cluster from `at` on.
@@ -159,7 +162,7 @@ impl Inner {
     fn kind(&self, raw: u64, at: GuestOffset) -> Result<ExtentKind, EntryError> {
         let skip = self.geometry.in_cluster(at);
         Ok(match ClusterState::decode(raw, &self.rules)? {
-            ClusterState::Unallocated => ExtentKind::Unallocated,
+            ClusterState::Unallocated => ExtentKind::Unallocated { at: None },
             ClusterState::Zero { at, .. } => ExtentKind::Zero { at: at.map(|at| at + skip) },
             ClusterState::Data { at, .. } => ExtentKind::Data { at: at + skip },
             ClusterState::Compressed(run) => ExtentKind::Compressed { run, skip },
@@ -185,6 +188,9 @@ impl Inner {
         at: GuestOffset,
         want: u64,
     ) -> Result<Stretch, (GuestOffset, EntryError)> {
+        if self.geometry.extended_l2() {
+            return self.stretch_of_subclusters(words, word, left, at, want);
+        }
         let cluster = self.geometry.cluster_size();
         let skip = self.geometry.in_cluster(at);
         let first_len = (cluster - skip).min(want);
@@ -201,7 +207,7 @@ impl Inner {
             let len = cluster.min(want - extent.len);
             let place = word + usize::try_from(n).unwrap_or(usize::MAX - word);
             let kind = match self.state(words, place, at) {
-                Ok(ClusterState::Unallocated) => ExtentKind::Unallocated,
+                Ok(ClusterState::Unallocated) => ExtentKind::Unallocated { at: None },
                 Ok(ClusterState::Zero { at, .. }) => ExtentKind::Zero { at },
                 Ok(ClusterState::Data { at, .. }) => ExtentKind::Data { at },
                 // A bad entry is reported to the request that asks for it.
@@ -216,6 +222,86 @@ impl Inner {
         Ok(Stretch { extent, whole: true })
     }
 
+    /// As [`Self::stretch`], with extended entries.
+    fn stretch_of_subclusters(
+        &self,
+        words: Words<'_>,
+        word: usize,
+        left: u64,
+        at: GuestOffset,
+        want: u64,
+    ) -> Result<Stretch, (GuestOffset, EntryError)> {
+        let cluster = self.geometry.cluster_size();
+        let mut skip = self.geometry.in_cluster(at);
+        let mut found: Option<Extent> = None;
+        let mut done = 0;
+        for n in 0..left {
+            if done >= want {
+                break;
+            }
+            let entry = match (self.entry(words, word + self.slices.words(n)), found) {
+                (Ok(entry), _) => entry,
+                // A bad entry is reported to the request that asks for it.
+                (Err(_), Some(extent)) => return Ok(Stretch { extent, whole: false }),
+                (Err(source), None) => return Err((at, source)),
+            };
+            while skip < cluster && done < want {
+                let next = entry.extent(self.geometry, skip, (cluster - skip).min(want - done));
+                match &mut found {
+                    None => found = Some(next),
+                    Some(extent) => {
+                        if !extent.join(next) {
+                            return Ok(Stretch { extent: *extent, whole: false });
+                        }
+                    }
+                }
+                done += next.len;
+                skip += next.len;
+            }
+            skip = 0;
+        }
+        let extent = found.unwrap_or(Extent { len: 0, kind: ExtentKind::Unallocated { at: None } });
+        Ok(Stretch { extent, whole: true })
+    }
+
+    /// The entry at word `word`.
+    fn entry(&self, words: Words<'_>, word: usize) -> Result<ClusterEntry, EntryError> {
+        ClusterEntry::decode(words.get(word), || words.get(word + 1), &self.rules)
+    }
+
+    /// As [`Self::in_place`], with extended entries.
+    fn subclusters_in_place(
+        &self,
+        words: Words<'_>,
+        word: usize,
+        left: u64,
+        range: GuestRange,
+    ) -> Option<(HostOffset, u64)> {
+        let cluster = self.geometry.cluster_size();
+        let mut skip = self.geometry.in_cluster(range.start);
+        let mut found: Option<(HostOffset, u64)> = None;
+        for n in 0..left {
+            let len = found.map_or(0, |(_, len)| len);
+            if len >= range.len {
+                break;
+            }
+            let entry = self.entry(words, word + self.slices.words(n)).ok();
+            let next = entry.filter(|entry| entry.exclusive_at().is_some());
+            let next = next.map(|entry| entry.extent(self.geometry, skip, cluster - skip));
+            let Some(Extent { len: more, kind: ExtentKind::Data { at } }) = next else { break };
+            match &mut found {
+                None => found = Some((at, more)),
+                Some((start, len)) if start.checked_add(*len) == Some(at) => *len += more,
+                Some(_) => break,
+            }
+            if skip + more < cluster {
+                break;
+            }
+            skip = 0;
+        }
+        found.map(|(at, len)| (at, len.min(range.len)))
+    }
+
     /// The part of `range` that is exclusive data, contiguous in the file.
     #[inline]
     pub(crate) fn in_place(
@@ -225,6 +311,9 @@ impl Inner {
         left: u64,
         range: GuestRange,
     ) -> Option<(HostOffset, u64)> {
+        if self.geometry.extended_l2() {
+            return self.subclusters_in_place(words, word, left, range);
+        }
         let cluster = self.geometry.cluster_size();
         let exclusive = |word: usize| match ClusterState::decode(words.get(word), &self.rules) {
             Ok(ClusterState::Data { at, sharing: Sharing::Exclusive }) => Some(at),

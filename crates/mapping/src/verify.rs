@@ -4,26 +4,23 @@
 //! with the refcount, once for each time a slice comes into memory before its first write
 //! (hazards H16, H18).
 
-use holstein_format::{ClusterState, Sharing};
 use holstein_guard::{Intent, Region};
 use holstein_refcount::Counted;
 use holstein_units::{GuestOffset, HostCluster, HostOffset, HostRange};
 
 use crate::mapping::Inner;
 use crate::resolve::note;
-use crate::{Fetch, MapError};
+use crate::{ClusterEntry, Fetch, MapError};
 
 impl Inner {
     /// Compares the flags of a slice with the refcounts and notes the outcome. Blocks on I/O.
     pub(crate) fn verify(&self, slice: HostOffset, _guest: GuestOffset) -> Result<(), MapError> {
         let exclusive = self.l2.read(slice, |words| {
             (0..words.len())
-                .filter_map(|word| match ClusterState::decode(words.get(word), &self.rules) {
-                    Ok(
-                        ClusterState::Data { at, sharing: Sharing::Exclusive }
-                        | ClusterState::Zero { at: Some(at), sharing: Sharing::Exclusive },
-                    ) => Some(at),
-                    _ => None,
+                .step_by(self.slices.words(1))
+                .filter_map(|word| {
+                    let bits = || words.get(word + 1);
+                    ClusterEntry::decode(words.get(word), bits, &self.rules).ok()?.exclusive_at()
                 })
                 .collect::<Vec<HostOffset>>()
         });

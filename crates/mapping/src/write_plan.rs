@@ -1,13 +1,13 @@
 //! The write half: a plan, and its commit.
 
-use holstein_format::{COPIED, ClusterState, Sharing};
+use holstein_format::{COPIED, ClusterState, SubclusterBitmap};
 use holstein_guard::planted::{Bug, is_planted};
 use holstein_refcount::{Freed, Provenance, Reservation, Reserved};
 use holstein_units::{GuestOffset, GuestRange, HostOffset};
 
 use crate::claim::{Claim, Claimed};
 use crate::mapping::Inner;
-use crate::{Busy, Fetch, MapError, Mapping};
+use crate::{Busy, ClusterEntry, Fetch, MapError, Mapping};
 
 /// The answer to [`Mapping::prepare_write`].
 #[derive(Debug)]
@@ -32,8 +32,8 @@ pub enum Prepared {
 pub struct CowPart {
     /// Which guest bytes; within one cluster.
     pub guest: GuestRange,
-    /// What they were before.
-    pub old: ClusterState,
+    /// What the cluster was before.
+    pub old: ClusterEntry,
 }
 
 /// The right to place a stretch of payload in clusters that no table names yet.
@@ -44,12 +44,14 @@ pub struct CowPart {
 pub struct WritePlan {
     guest: GuestRange,
     first_at: HostOffset,
-    old: Vec<ClusterState>,
+    old: Vec<ClusterEntry>,
     reservation: Option<Reservation>,
     head: Option<CowPart>,
     tail: Option<CowPart>,
     provenance: Provenance,
     cluster: u64,
+    /// Where what is written begins in the first cluster, and where it ends in the last.
+    span: (u64, u64),
     claim: Claim,
 }
 
@@ -76,6 +78,12 @@ impl WritePlan {
     #[must_use]
     pub fn tail(&self) -> Option<CowPart> {
         self.tail
+    }
+
+    /// Whether the payload goes to clusters that the entries name already.
+    #[must_use]
+    pub fn keeps_its_clusters(&self) -> bool {
+        self.reservation.is_none()
     }
 
     /// What the new clusters read as before anything is written to them.
@@ -111,21 +119,38 @@ impl Mapping {
     /// Links the plan's clusters. Its payload, head and tail included, has been written.
     ///
     /// Memory only; cannot fail. What the entries held before is retired.
-    pub fn commit(&self, mut plan: WritePlan) {
-        let inner = &self.0;
-        if let Some(reservation) = plan.reservation.take() {
-            inner.refcounts.commit(reservation);
-        }
-        let cluster = inner.geometry.cluster_size();
-        let place = |n: usize| plan.first_at.get() + n as u64 * cluster;
-        plan.claim.hold.store_with(plan.claim.word, plan.old.len(), |n| place(n) | COPIED);
-        for (n, old) in plan.old.iter().enumerate() {
-            inner.retire_state(*old, place(n), Freed::Replaced);
-        }
+    pub fn commit(&self, plan: WritePlan) {
+        let geometry = self.0.geometry;
+        let ((from, to), last) = (plan.span, plan.old.len() - 1);
+        self.0.link(plan, |n, old| {
+            let from = if n == 0 { from } else { 0 };
+            let to = if n == last { to } else { geometry.cluster_size() };
+            old.bitmap_after(geometry, from, to)
+        });
+    }
+
+    /// Links the plan's clusters as space for data that is to come: with extended entries their
+    /// subclusters read as they did, else as [`Self::commit`] does.
+    ///
+    /// Memory only; cannot fail.
+    pub fn commit_space(&self, plan: WritePlan) {
+        self.0.link(plan, |_, old| old.kept_bitmap());
     }
 }
 
 impl Inner {
+    /// Links the plan's clusters with the bitmaps that `bitmap` gives them.
+    fn link(&self, mut plan: WritePlan, bitmap: impl Fn(usize, &ClusterEntry) -> SubclusterBitmap) {
+        if let Some(reservation) = plan.reservation.take() {
+            self.refcounts.commit(reservation);
+        }
+        let place = |n: usize| plan.first_at.get() + n as u64 * plan.cluster;
+        plan.claim.store(self, plan.old.len(), |n| (place(n) | COPIED, bitmap(n, &plan.old[n])));
+        for (n, old) in plan.old.iter().enumerate() {
+            self.retire_state(old.cluster, place(n), Freed::Replaced);
+        }
+    }
+
     fn prepare_write(&self, range: GuestRange) -> Result<Prepared, MapError> {
         let geometry = self.geometry;
         let cluster = geometry.cluster_size();
@@ -140,8 +165,11 @@ impl Inner {
         let mut old = Vec::with_capacity(usize::try_from(claim.clusters).unwrap_or(0));
         let mut kept: Option<HostOffset> = None;
         for n in 0..claim.clusters {
-            let (state, at) = claim.state(self, n)?;
-            let own = match self.own_place(state, at, claim.suspect)? {
+            let (entry, at) = claim.entry(self, n)?;
+            // The bytes of this cluster that the request touches.
+            let from = if n == 0 { skip } else { 0 };
+            let to = (skip + range.len - n * cluster).min(cluster);
+            let own = match self.own_place(&entry, (from, to), at, claim.suspect)? {
                 Ok(own) => own,
                 // What is known so far is enough: asking for more at once may not fit in memory.
                 Err(_) if n > 0 => break,
@@ -157,7 +185,7 @@ impl Inner {
                 Own::None if kept.is_none() => {}
                 _ => break,
             }
-            old.push(state);
+            old.push(entry);
         }
         let clusters = old.len() as u64;
         let guest = range.split_at(clusters * cluster - skip).0;
@@ -171,14 +199,17 @@ impl Inner {
                 Reserved::Wanted(wanted) => return Ok(Prepared::Wanted(Fetch::Refcount(wanted))),
             },
         };
-        let head = (skip > 0 && !is_planted(Bug::HeadNotCopied)).then(|| CowPart {
-            guest: GuestRange { start: GuestOffset::new(first * cluster), len: skip },
+        let last = old[old.len() - 1];
+        let from = old[0].copy_from(geometry, skip, kept.is_some());
+        let end = skip + guest.len - (clusters - 1) * cluster;
+        let to = last.copy_to(geometry, end, kept.is_some());
+        let head = (from < skip && !is_planted(Bug::HeadNotCopied)).then(|| CowPart {
+            guest: GuestRange { start: GuestOffset::new(first * cluster + from), len: skip - from },
             old: old[0],
         });
-        let end_skip = geometry.in_cluster(guest.end());
-        let tail = (end_skip > 0).then(|| CowPart {
-            guest: GuestRange { start: guest.end(), len: cluster - end_skip },
-            old: old[old.len() - 1],
+        let tail = (end < to).then(|| CowPart {
+            guest: GuestRange { start: guest.end(), len: to - end },
+            old: last,
         });
         Ok(Prepared::Plan(Box::new(WritePlan {
             claim,
@@ -190,22 +221,22 @@ impl Inner {
             tail,
             provenance,
             cluster,
+            span: (from, to),
         })))
     }
 
-    /// Where a cluster in this state may be written, if it has a place of its own.
+    /// Where the bytes `touched` of a cluster may be written, if it has a place of its own.
     fn own_place(
         &self,
-        state: ClusterState,
+        entry: &ClusterEntry,
+        touched: (u64, u64),
         guest: GuestOffset,
         suspect: bool,
     ) -> Result<Result<Own, Fetch>, MapError> {
-        let (host, own) = match state {
-            ClusterState::Data { at, sharing: Sharing::Exclusive } => (at, Own::InPlace(at)),
-            ClusterState::Zero { at: Some(at), sharing: Sharing::Exclusive } => {
-                (at, Own::Reserved(at))
-            }
-            _ => return Ok(Ok(Own::None)),
+        let Some(host) = entry.exclusive_at() else { return Ok(Ok(Own::None)) };
+        let own = match entry.is_data(self.geometry, touched.0, touched.1) {
+            true => Own::InPlace(host),
+            false => Own::Reserved(host),
         };
         if !suspect {
             return Ok(Ok(own));
@@ -241,7 +272,8 @@ impl Inner {
 enum Own {
     /// Data that may be overwritten.
     InPlace(HostOffset),
-    /// Space whose content does not count: a zero cluster with a location.
+    /// Space in which something that is touched has no data yet: a zero cluster with a location, or
+    /// subclusters.
     Reserved(HostOffset),
     /// None: a new cluster is needed.
     None,

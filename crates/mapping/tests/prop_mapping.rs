@@ -415,7 +415,7 @@ impl World {
     fn judge_part(&self, part: CowPart) -> Result<(), TestCaseError> {
         let cluster = part.guest.start.get() / CLUSTER;
         prop_assert_eq!((part.guest.end().get() - 1) / CLUSTER, cluster, "within one cluster");
-        let is = match part.old {
+        let is = match part.old.cluster {
             ClusterState::Unallocated => Is::Nothing,
             ClusterState::Zero { at, .. } => Is::Zero(at.map(HostOffset::get)),
             ClusterState::Data { at, .. } => Is::Data(at.get()),
@@ -595,7 +595,7 @@ impl World {
                         // The offset of the cluster's first byte.
                         let place = |host: HostOffset| host.get() + cluster * CLUSTER - start;
                         let found = match extent.kind {
-                            ExtentKind::Unallocated => Is::Nothing,
+                            ExtentKind::Unallocated { .. } => Is::Nothing,
                             ExtentKind::Zero { at } => Is::Zero(at.map(place)),
                             ExtentKind::Data { at } => Is::Data(place(at)),
                             ExtentKind::Compressed { skip, run } => {

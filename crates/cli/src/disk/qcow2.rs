@@ -249,7 +249,9 @@ impl Disk for Qcow2Disk {
             let below = backing.disk.status(at, len.min(backing.disk.len() - at))?;
             return Ok(Status { depth: below.depth + 1, ..below });
         }
-        Ok(Status { len, zero: true, offset: None, ..Status::nothing() })
+        // Space that was never written has its place, unless something below decides.
+        let offset = extent.host.filter(|_| self.backing.is_none());
+        Ok(Status { len, zero: true, offset, ..Status::nothing() })
     }
 
     fn info(&self) -> Result<DiskInfo> {

@@ -152,9 +152,7 @@ impl QcowPlan {
 
     /// Refuses what the engine of this version cannot write, before a file is touched.
     fn refuse_later_features(&self) -> Result<(), DiskError> {
-        let refused = if self.extended_l2 {
-            "extended_l2=on"
-        } else if self.zstd {
+        let refused = if self.zstd {
             "compression_type=zstd"
         } else {
             return Ok(());
@@ -296,7 +294,7 @@ mod tests {
 
     #[test]
     fn what_needs_version_3_says_so() {
-        for option in ["lazy_refcounts=on", "extended_l2=on", "compression_type=zstd"] {
+        for option in ["lazy_refcounts=on", "compression_type=zstd"] {
             let error = judge(&format!("compat=v2,{option}"), 0).expect_err("it needs version 3");
             assert!(error.ends_with("(use version=v3 or greater)"), "{error}");
         }

@@ -7,10 +7,15 @@ use holstein_storage::MemStorage;
 use holstein_units::{ClusterBits, Geometry, HostOffset};
 
 /// An image of an empty disk: header, refcount table, refcount block.
-pub(crate) fn empty(version: Version, cluster_bits: u32, order: u32) -> (Arc<MemStorage>, Header) {
+pub(crate) fn empty(
+    version: Version,
+    cluster_bits: u32,
+    extended: bool,
+    order: u32,
+) -> (Arc<MemStorage>, Header) {
     let bits = ClusterBits::new(cluster_bits).expect("within 9..=21");
     let cluster = bits.size();
-    let mut header = Header::new(version, Geometry::new(bits, false), 0);
+    let mut header = Header::new(version, Geometry::new(bits, extended), 0);
     header.refcount_order = RefcountOrder::new(order).expect("within 0..=6");
     header.refcount_table_offset = HostOffset::new(cluster);
     header.refcount_table_clusters = 1;
