@@ -57,7 +57,8 @@ pub fn judge_file_reopened(storage: Arc<dyn Storage>, moment: &Moment) -> Result
     let image = OpenOptions::new()
         .open_storage(Arc::clone(&storage))
         .map_err(|e| format!("open for writing after the cut: {e}"))?;
-    let touched = moment.model.touched().next();
+    let size = image.virtual_size();
+    let touched = moment.model.touched().next().filter(|n| (n + 1) * SECTOR <= size);
     let at = touched.unwrap_or(0) * SECTOR;
     let bytes = Pattern::new(REOPENED).bytes(at, 512);
     image.write_at(at, &bytes).map_err(|e| format!("write {at:#x} after the cut: {e}"))?;

@@ -56,6 +56,8 @@ impl Layout {
             Op::Zero { at: self.at(2) - bit, len: bit + cluster, unmap: true },
             Op::Zero { at: self.at(0), len: 2 * cluster, unmap: false },
             Op::Discard { at: self.at(0), len: 3 * cluster },
+            // Into a cluster of the first table; all the others go.
+            Op::Shrink { by: self.size - self.at(1) - bit.next_multiple_of(512) },
             // In the next table, where there is nothing, or in zeros.
             Op::Compressed { at: self.at(4), len: 2 * cluster },
             Op::Flush,

@@ -33,6 +33,7 @@ impl Moment {
             | Op::Zero { at, len, .. }
             | Op::Discard { at, len }
             | Op::Compressed { at, len } => at + len <= size,
+            Op::Shrink { by } => by < size,
             Op::Flush | Op::Grow { .. } | Op::Reopen => true,
         }
     }
@@ -48,8 +49,13 @@ impl Moment {
             Op::Discard { at, len } => self.model.discard(at, len),
             Op::Flush | Op::Reopen => {}
             Op::Grow { by } => {
-                self.grow(size + by);
+                self.grow(size, size + by);
                 add(&mut self.sizes, size + by);
+            }
+            // What is cut off is whole for as long as the size is the old one.
+            Op::Shrink { by } => {
+                add(&mut self.sizes, size - by);
+                add(&mut self.sizes_after_cut, size - by);
             }
         }
     }
@@ -68,8 +74,13 @@ impl Moment {
                 self.snapshots.retain_mut(Listed::flush);
             }
             Op::Grow { by } => {
-                self.grow(size + by);
+                self.grow(size, size + by);
                 self.sizes = vec![size + by];
+            }
+            Op::Shrink { by } => {
+                self.model.shrink(size - by);
+                add(&mut self.sizes_after_cut, size - by);
+                self.sizes = vec![size - by];
             }
         }
     }
@@ -81,8 +92,11 @@ impl Moment {
         }
     }
 
-    fn grow(&mut self, size: u64) {
-        self.model.reveal(self.sizes.iter().copied().min().unwrap_or(0));
+    fn grow(&mut self, old: u64, size: u64) {
+        // Also after a shrink that failed when the size had changed.
+        self.model.shrink(old);
+        let least = self.sizes.iter().chain(&self.sizes_after_cut).min();
+        self.model.reveal(least.copied().unwrap_or(0));
         self.enlarge(size);
     }
 

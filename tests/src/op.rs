@@ -36,6 +36,11 @@ pub enum Op {
         /// By so many bytes.
         by: u64,
     },
+    /// Lets the disk shrink: `g-512`.
+    Shrink {
+        /// Bytes that are cut off.
+        by: u64,
+    },
     /// Writes a pattern, compressed, to whole clusters: `c@at+len`.
     Compressed {
         /// The first byte.
@@ -56,6 +61,7 @@ impl fmt::Display for Op {
             Self::Discard { at, len } => write!(f, "d@{at}+{len}"),
             Self::Flush => f.write_str("f"),
             Self::Grow { by } => write!(f, "g+{by}"),
+            Self::Shrink { by } => write!(f, "g-{by}"),
             Self::Compressed { at, len } => write!(f, "c@{at}+{len}"),
             Self::Reopen => f.write_str("o"),
         }
@@ -66,7 +72,8 @@ impl FromStr for Op {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let bad = || format!("{text:?} is no operation: w@0+512, z@, k@, d@, c@, f, g+512, o");
+        let bad =
+            || format!("{text:?} is no operation: w@0+512, z@, k@, d@, c@, f, g+512, g-512, o");
         match text {
             "f" => return Ok(Self::Flush),
             "o" => return Ok(Self::Reopen),
@@ -75,6 +82,9 @@ impl FromStr for Op {
         let number = |text: &str| text.parse::<u64>().map_err(|_| bad());
         if let Some(by) = text.strip_prefix("g+") {
             return Ok(Self::Grow { by: number(by)? });
+        }
+        if let Some(by) = text.strip_prefix("g-") {
+            return Ok(Self::Shrink { by: number(by)? });
         }
         let (kind, rest) = text.split_once('@').ok_or_else(bad)?;
         let (at, len) = rest.split_once('+').ok_or_else(bad)?;

@@ -3,9 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-use holstein_testkit::Rng;
+use holstein_testkit::{DiskModel, Rng};
 
-use crate::{Config, Layout, Op, Start};
+use crate::{Config, Layout, Moment, Op, Start};
 
 /// Requests on an image that is opened for them and closed after them. Prints and parses as
 /// `v3:512:16/filled/w@0+512,f`.
@@ -20,7 +20,8 @@ pub struct Program {
 }
 
 impl Program {
-    /// All programs of `len` requests from the alphabet of a configuration.
+    /// All programs of `len` requests from the alphabet of a configuration, in which each request
+    /// has something to do.
     #[must_use]
     pub fn all(config: Config, start: Start, len: u32) -> Vec<Self> {
         let alphabet = Layout::new(config).alphabet();
@@ -30,7 +31,22 @@ impl Program {
                 let digit = |place| alphabet[number / letters.pow(place) % letters];
                 Self { config, start, ops: (0..len).rev().map(digit).collect() }
             })
+            .filter(Self::makes_sense)
             .collect()
+    }
+
+    /// Whether each request has something to do; the others are those of a shorter program.
+    fn makes_sense(&self) -> bool {
+        let mut moment = Moment::durable(DiskModel::new(Layout::new(self.config).size));
+        (1..).zip(&self.ops).all(|(id, &op)| {
+            let size = moment.sizes[0];
+            let allowed = moment.allows(op, size);
+            // What the disk holds does not matter.
+            if allowed && matches!(op, Op::Grow { .. } | Op::Shrink { .. }) {
+                moment.done(op, id, size);
+            }
+            allowed
+        })
     }
 
     /// A random program of 3 to 8 requests anywhere around the places of the layout.
@@ -67,7 +83,7 @@ fn random_op(layout: Layout, size: &mut u64, rng: &mut Rng) -> Op {
         _ => (2 * cluster).min(4096),
     };
     let len = ((1 + rng.below(most)).div_ceil(unit) * unit).min(*size - at);
-    match rng.below(17) {
+    match rng.below(18) {
         0..=5 => Op::Write { at, len },
         6 | 7 => Op::Zero { at, len, unmap: true },
         8 => Op::Zero { at, len, unmap: false },
@@ -78,6 +94,16 @@ fn random_op(layout: Layout, size: &mut u64, rng: &mut Rng) -> Op {
             let len = len.next_multiple_of(cluster).min(3 * cluster);
             let at = at / cluster * cluster;
             Op::Compressed { at, len: if at + len > *size { *size - at } else { len } }
+        }
+        15 if *size > cluster.max(1024) => {
+            let most = match rng.below(3) {
+                0 => cluster.min(8192) / 512,
+                1 => 3 * cluster / 512,
+                _ => (*size - 512) / 512,
+            };
+            let by = (1 + rng.below(most)).min((*size - 512) / 512) * 512;
+            *size -= by;
+            Op::Shrink { by }
         }
         _ => {
             let sectors = match rng.below(3) {
@@ -138,6 +164,7 @@ mod tests {
     fn all_programs_differ() {
         let all = Program::all(Config::SMALL, Start::Empty, 2);
         let distinct: std::collections::HashSet<_> = all.iter().collect();
-        assert_eq!((all.len(), distinct.len()), (121, 121));
+        assert!(all.len() > 100);
+        assert_eq!(all.len(), distinct.len());
     }
 }

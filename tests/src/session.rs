@@ -53,6 +53,7 @@ impl<'a> Session<'a> {
             Op::Compressed { at, len } => image.write_compressed_at(at, &bytes(id, at, len)),
             Op::Flush => image.flush(),
             Op::Grow { by } => image.resize(image.virtual_size() + by, Preallocation::Off),
+            Op::Shrink { by } => image.shrink(image.virtual_size() - by),
             Op::Reopen => {
                 self.close()?;
                 self.image = Some((self.open)()?);

@@ -6,7 +6,7 @@ use holstein::{ExtentKind, ReadOnlyImage};
 use holstein_storage::{FileOptions, FileStorage};
 use holstein_testkit::{DiskModel, Oracle, TempDir, Verdict};
 
-use super::{Place, Row, Side, Step};
+use super::{Known, Place, Row, Side, Step};
 use crate::judge::{expect_contents, expect_no_corruption};
 use crate::{Moment, Op};
 
@@ -111,7 +111,8 @@ impl<'a> Pair<'a> {
             Step::Op(op) => op,
         };
         let size = self.now.sizes[0];
-        if !self.now.allows(op, size) || !self.is_fair(op)? {
+        let barred = Known::bars(self.row, op, size).is_some();
+        if barred || !self.now.allows(op, size) || !self.is_fair(op)? {
             return Ok(());
         }
         let mut perform = |side: usize| {
@@ -122,6 +123,10 @@ impl<'a> Pair<'a> {
             (Ok(()), Ok(())) => {
                 self.now.done(op, id, size);
                 self.tally.requests += 1;
+                if let Some(op) = Known::remedy(self.row, op, size) {
+                    let answer = self.sides[1].perform(self.row, &self.places[1], op, size, id)?;
+                    answer.map_err(|e| format!("theirs, to mend a known fault: {e}"))?;
+                }
             }
             (Err(_), Err(_)) => self.tally.refused += 1,
             (Err(said), Ok(())) => return Err(format!("refused by us alone: {said}")),

@@ -171,14 +171,20 @@ impl Row {
         clusters * self.cluster + part
     }
 
-    /// What the backing disk holds: data, some zeros, data again.
+    /// Bytes of the backing disk.
     #[must_use]
-    pub fn below(self) -> Option<DiskModel> {
-        let size = match self.backing?.size {
+    pub fn below_size(self) -> Option<u64> {
+        Some(match self.backing?.size {
             BackingSize::Shorter => self.size() / SECTOR * 2 / 3 * SECTOR,
             BackingSize::Equal => self.size(),
             BackingSize::Longer => self.size() + 9 * self.cluster,
-        };
+        })
+    }
+
+    /// What the backing disk holds: data, some zeros, data again.
+    #[must_use]
+    pub fn below(self) -> Option<DiskModel> {
+        let size = self.below_size()?;
         let mut disk = DiskModel::new(size);
         let step = self.cluster * 5 / 2;
         for (n, at) in (0..).zip((0..size).step_by(usize::try_from(step).expect("small"))) {

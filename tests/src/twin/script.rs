@@ -37,10 +37,21 @@ impl Script {
                 Op::Discard { at, len }
             }
             21 | 22 => Op::Flush,
-            23..=25 => {
+            23 | 24 => {
                 let by = self.step_of_size();
                 self.size += by;
                 Op::Grow { by }
+            }
+            25 => {
+                let by = match self.rng.below(3) {
+                    0 => self.size / 2 / 512 * 512,
+                    _ => self.step_of_size(),
+                };
+                if by >= self.size {
+                    return Step::Op(Op::Flush);
+                }
+                self.size -= by;
+                Op::Shrink { by }
             }
             26..=28 => {
                 let cluster = self.row.cluster;

@@ -32,6 +32,13 @@ impl Tools {
         Ok(if output.status.success() { Ok(()) } else { Err(said(&output)) })
     }
 
+    fn resize(&mut self, row: Row, place: &Place, how: &str, size: u64) -> Result<Answer, String> {
+        self.flush(row, place)?;
+        let mut resize = words(&format!("resize -q -f qcow2{how}"));
+        resize.extend([place.image().into(), size.to_string().into()]);
+        self.img(&resize)
+    }
+
     fn img_ok(&self, words: &[OsString]) -> Result<(), String> {
         self.img(words)?.map_err(|said| format!("{words:?}: {said}"))
     }
@@ -107,12 +114,8 @@ impl Side for Tools {
                 format!("write -q -c -s {} {at} {len}", source(place, id, at, len)?)
             }
             Op::Flush => "flush".to_owned(),
-            Op::Grow { by } => {
-                self.flush(row, place)?;
-                let mut resize = words("resize -q -f qcow2");
-                resize.extend([place.image().into(), (size + by).to_string().into()]);
-                return self.img(&resize);
-            }
+            Op::Grow { by } => return self.resize(row, place, "", size + by),
+            Op::Shrink { by } => return self.resize(row, place, " --shrink", size - by),
             Op::Reopen => return self.flush(row, place).map(Ok),
         };
         self.commands.push(line);

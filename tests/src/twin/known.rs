@@ -1,0 +1,37 @@
+//! What QEMU is known to get wrong: there it is no judge of ours.
+
+use holstein::format::Version;
+
+use super::Row;
+use crate::Op;
+
+/// A known fault of the reference programs, version 10.0.2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Known {
+    /// Growing shows the bytes that an earlier shrink left in the last cluster.
+    OldBytesAfterGrow,
+    /// A version 2 image that grows below the end of its backing file shows that file's bytes in its
+    /// last cluster, and cannot grow further. Holstein refuses both.
+    GrowOverLongerBacking,
+}
+
+impl Known {
+    /// The known fault for which they are not asked to do `op` on a disk of `size` bytes.
+    #[must_use]
+    pub fn bars(row: Row, op: Op, size: u64) -> Option<Self> {
+        let below = row.below_size().unwrap_or(0);
+        let grows = matches!(op, Op::Grow { .. });
+        let barred = grows && row.version == Version::V2 && below > size;
+        barred.then_some(Self::GrowOverLongerBacking)
+    }
+
+    /// The request that makes their image, after `op` on a disk of `size` bytes, what it should be.
+    /// Ours is judged by the model before and after.
+    #[must_use]
+    pub fn remedy(row: Row, op: Op, size: u64) -> Option<Op> {
+        let Op::Grow { by } = op else { return None };
+        // Known::OldBytesAfterGrow
+        let end = size.next_multiple_of(row.cluster).min(size + by);
+        (end > size).then_some(Op::Zero { at: size, len: end - size, unmap: false })
+    }
+}
