@@ -1,6 +1,9 @@
 //! Objects given by `--object`: the secrets.
 
-use std::fs;
+use std::fs::File;
+use std::io::{self, Read};
+
+use holstein::Secret;
 
 use crate::disk::DiskError;
 use crate::text::{Json, parse_json, parse_list};
@@ -8,7 +11,7 @@ use crate::text::{Json, parse_json, parse_list};
 /// Secrets by their names.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Objects {
-    secrets: Vec<(String, Vec<u8>)>,
+    secrets: Vec<(String, Secret)>,
 }
 
 /// What reading an `--object` argument comes to.
@@ -19,6 +22,9 @@ pub(crate) enum Outcome {
     /// Help was asked for; the text goes to standard output and the program ends well.
     Help(String),
 }
+
+/// A file with more bytes is none with a secret in it.
+const MAX_SECRET: usize = 8 << 20;
 
 const TYPES_HELP: &str = "List of user creatable objects:\n  secret\n";
 
@@ -111,7 +117,7 @@ impl Objects {
             }
             None => {}
         }
-        let secret = if base64 { decode_base64(&payload)? } else { payload };
+        let secret = if base64 { decode_base64(payload.bytes())? } else { payload };
         self.secrets.push((id, secret));
         Ok(Outcome::Added)
     }
@@ -120,11 +126,26 @@ impl Objects {
     ///
     /// # Errors
     /// There is none.
-    pub(crate) fn secret(&self, id: &str) -> Result<&[u8], DiskError> {
+    pub(crate) fn secret(&self, id: &str) -> Result<&Secret, DiskError> {
         let found = self.secrets.iter().find(|(known, _)| known == id);
         found
-            .map(|(_, secret)| secret.as_slice())
+            .map(|(_, secret)| secret)
             .ok_or_else(|| DiskError::invalid(format!("No secret with id '{id}'")))
+    }
+
+    /// The secret of that name, as the passphrase of an image.
+    ///
+    /// # Errors
+    /// No secret was named, there is none of that name, or it is no text.
+    pub(crate) fn passphrase(&self, id: Option<&str>) -> Result<Secret, DiskError> {
+        let id = id.ok_or_else(|| {
+            DiskError::invalid("Parameter 'encrypt.key-secret' is required for cipher")
+        })?;
+        let secret = self.secret(id)?;
+        match std::str::from_utf8(secret.bytes()) {
+            Ok(_) => Ok(secret.clone()),
+            Err(_) => Err(DiskError::invalid(format!("Data from secret {id} is not valid UTF-8"))),
+        }
     }
 }
 
@@ -190,27 +211,55 @@ fn json_properties(argument: &str) -> Result<Vec<(String, String)>, DiskError> {
 }
 
 /// The bytes of a secret, from the command line or all of a file.
-fn payload(data: Option<String>, file: Option<String>) -> Result<Vec<u8>, DiskError> {
+fn payload(data: Option<String>, file: Option<String>) -> Result<Secret, DiskError> {
     match (data, file) {
         (Some(_), Some(_)) => Err(DiskError::invalid("'file' and 'data' are mutually exclusive")),
         (None, None) => Err(DiskError::invalid("Either 'file' or 'data' must be provided")),
-        (Some(data), None) => Ok(data.into_bytes()),
-        (None, Some(path)) => fs::read(&path).map_err(|error| {
-            let error = DiskError::from(error);
-            DiskError::new(
-                error.errno(),
-                format!(
-                    "Unable to read {path}: Failed to open file \u{201c}{path}\u{201d}: {error}"
-                ),
-            )
-        }),
+        (Some(data), None) => Ok(Secret::new(data.into_bytes())),
+        (None, Some(path)) => {
+            let failed = |step: &str| {
+                let step = format!("Unable to read {path}: {step} file \u{201c}{path}\u{201d}: ");
+                move |error: io::Error| {
+                    let error = DiskError::from(error);
+                    DiskError::new(error.errno(), format!("{step}{error}"))
+                }
+            };
+            let file = File::open(&path).map_err(failed("Failed to open"))?;
+            read_secret(file).map_err(failed("Error reading"))
+        }
+    }
+}
+
+/// Reads all of a file, leaving no copy of it behind in memory.
+fn read_secret(mut file: impl Read) -> io::Result<Secret> {
+    let mut secret = Secret::new(vec![0; 4096]);
+    let mut len = 0;
+    loop {
+        let got = match file.read(&mut secret.bytes_mut()[len..]) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            got => got?,
+        };
+        if got == 0 {
+            secret.truncate(len);
+            return Ok(secret);
+        }
+        len += got;
+        if len == secret.bytes().len() {
+            if len >= MAX_SECRET {
+                return Err(io::Error::from_raw_os_error(libc::EFBIG));
+            }
+            let mut larger = Secret::new(vec![0; 2 * len]);
+            larger.bytes_mut()[..len].copy_from_slice(secret.bytes());
+            secret = larger;
+        }
     }
 }
 
 /// Decodes base64 with padding; line ends are skipped.
-fn decode_base64(text: &[u8]) -> Result<Vec<u8>, DiskError> {
+fn decode_base64(text: &[u8]) -> Result<Secret, DiskError> {
     let invalid = || DiskError::invalid("Base64 data contains invalid characters");
-    let mut out = Vec::with_capacity(text.len() / 4 * 3);
+    // Large enough never to move.
+    let mut out = Vec::with_capacity(text.len() / 4 * 3 + 3);
     let (mut bits, mut count) = (0u32, 0);
     let mut padded = false;
     for byte in text.iter().filter(|byte| !matches!(byte, b'\n' | b'\r')) {
@@ -241,7 +290,7 @@ fn decode_base64(text: &[u8]) -> Result<Vec<u8>, DiskError> {
         3 => out.extend_from_slice(&(bits << 6).to_be_bytes()[1..3]),
         _ => {}
     }
-    Ok(out)
+    Ok(Secret::new(out))
 }
 
 #[cfg(test)]
@@ -260,7 +309,7 @@ mod tests {
             ["secret,id=s0,data=a,,b", r#"{"qom-type": "secret", "id": "s0", "data": "a,b"}"#]
         {
             let objects = add(argument).expect("the secret is well formed");
-            assert_eq!(objects.secret("s0").expect("it was added"), b"a,b");
+            assert_eq!(objects.secret("s0").expect("it was added").bytes(), b"a,b");
         }
     }
 
@@ -269,8 +318,22 @@ mod tests {
         for (text, bytes) in [("aHVudGVyMg==", "hunter2"), ("YWI=", "ab"), ("YWJj", "abc")] {
             let objects = add(&format!("secret,id=s,format=base64,data={text}"));
             let objects = objects.expect("the secret is well formed");
-            assert_eq!(objects.secret("s").expect("it was added"), bytes.as_bytes());
+            let secret = objects.secret("s").expect("it was added");
+            assert_eq!(secret.bytes(), bytes.as_bytes());
         }
+    }
+
+    #[test]
+    fn a_secret_is_read_whole_up_to_a_limit_and_never_shown() {
+        for len in [0, 1, 4095, 4096, 4097, 100_000] {
+            let bytes: Vec<u8> = (0..len).map(|n| (n % 251) as u8).collect();
+            let secret = read_secret(bytes.as_slice()).expect("memory does not fail");
+            assert!(secret.bytes() == bytes, "{len} bytes");
+        }
+        let error = read_secret(io::repeat(7)).expect_err("it has no end");
+        assert_eq!(error.raw_os_error(), Some(libc::EFBIG));
+        let objects = add("secret,id=s0,data=hunter2").expect("the secret is well formed");
+        assert!(!format!("{objects:?}").contains("hunter2"));
     }
 
     #[test]

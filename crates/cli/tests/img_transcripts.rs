@@ -125,7 +125,9 @@ macro_rules! transcripts {
     )*};
 }
 
-transcripts!(check, compare, compress, convert, create, dd, info, map, measure, resize, snapshot);
+transcripts!(
+    check, compare, compress, convert, create, dd, encrypt, info, map, measure, resize, snapshot
+);
 
 #[test]
 fn results_are_held_back_while_errors_go_out_at_once() -> TestResult {

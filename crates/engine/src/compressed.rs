@@ -60,9 +60,13 @@ impl Disk {
     /// The first half of [`Self::write_compressed_at`]: compresses, and writes nothing.
     ///
     /// # Errors
-    /// [`EngineError::Unaligned`]; [`EngineError::OutOfRange`].
+    /// [`EngineError::Unaligned`]; [`EngineError::OutOfRange`];
+    /// [`EngineError::CompressEncrypted`].
     pub fn compress<'a>(&self, at: u64, from: &'a [u8]) -> Result<CompressedData<'a>, EngineError> {
         let range = self.check_range(at, from.len() as u64)?;
+        if self.cipher.is_some() {
+            return Err(EngineError::CompressEncrypted);
+        }
         let cluster = self.geometry.cluster_size();
         let ends_whole = range.len.is_multiple_of(cluster) || range.end().get() == self.size();
         if self.geometry.in_cluster(range.start) != 0 || !ends_whole {

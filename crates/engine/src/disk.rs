@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex, RwLock};
 
 use holstein_cache::{CacheSizes, RankedTables, RunGuard, Sequencer};
 use holstein_codec::ClusterCodec;
+use holstein_crypto::SectorCipher;
 use holstein_format::{Header, Version};
 use holstein_guard::{ImageFile, Region, RegionMask};
-use holstein_mapping::{L1Layout, Mapping, MappingConfig};
+use holstein_mapping::{L1Layout, Mapping, MappingConfig, RangeTickets};
 use holstein_refcount::{ClusterAllocator, DiscardPolicy, RefcountLayout, Refcounts};
 use holstein_storage::Storage;
 use holstein_units::{Geometry, GuestOffset, GuestRange, HostCluster, HostOffset};
@@ -34,8 +35,10 @@ pub struct DiskConfig {
     /// The image names a backing file, whether or not it is given above: an unallocated cluster may
     /// show it one day, so zeros and discards are made explicit.
     pub names_backing: bool,
-    /// How compressed clusters are read.
+    /// How clusters are compressed.
     pub codec: Arc<dyn ClusterCodec>,
+    /// How payload is encrypted, if it is.
+    pub cipher: Option<Arc<dyn SectorCipher>>,
 }
 
 /// An open disk.
@@ -53,6 +56,9 @@ pub struct Disk {
     pub(crate) size: AtomicU64,
     pub(crate) backing: Option<Arc<dyn Backing>>,
     pub(crate) codec: Arc<dyn ClusterCodec>,
+    pub(crate) cipher: Option<Arc<dyn SectorCipher>>,
+    /// Sectors of the file that are being encrypted in place.
+    pub(crate) sectors: Arc<RangeTickets>,
     pub(crate) discard_no_unref: bool,
     /// The end of the last new cluster whose tail was left to the file's own zeros.
     pub(crate) data_end: AtomicU64,
@@ -74,8 +80,8 @@ impl std::fmt::Debug for Disk {
 impl Disk {
     /// Opens the disk that `header` describes. Reads the L1 table and nothing else.
     ///
-    /// The caller has refused what this engine does not do: encryption, external data files,
-    /// and writing to dirty or corrupt images.
+    /// The caller has refused what this engine does not do: external data files, and writing to dirty or
+    /// corrupt images.
     ///
     /// # Errors
     /// [`EngineError::CacheSizes`]; [`EngineError::Map`] if the L1 table cannot be read.
@@ -131,6 +137,8 @@ impl Disk {
             size: AtomicU64::new(header.size),
             backing: config.backing,
             codec: config.codec,
+            cipher: config.cipher,
+            sectors: Arc::default(),
             discard_no_unref: config.discard_no_unref,
             data_end: AtomicU64::new(0),
             header: RwLock::new(header.clone()),

@@ -50,6 +50,9 @@ pub enum EngineError {
         /// The guest cluster's first byte.
         at: GuestOffset,
     },
+    /// Streams are not encrypted by any writer or reader, so on an encrypted disk they would tell.
+    #[error("compressed clusters of an encrypted disk would not be encrypted")]
+    CompressEncrypted,
     /// A compressed write that is not one of whole clusters.
     #[error("{len} bytes at {at} are not whole clusters of {cluster} bytes")]
     Unaligned {

@@ -1,7 +1,7 @@
 //! What the disk is made of, for maps and copies.
 
 use holstein_mapping::{Extent, ExtentKind, Resolved};
-use holstein_units::GuestRange;
+use holstein_units::{GuestRange, HostOffset};
 
 use crate::EngineError;
 use crate::disk::Disk;
@@ -24,7 +24,8 @@ pub struct DiskExtent {
     pub len: u64,
     /// What they are.
     pub kind: DiskExtentKind,
-    /// Where the first byte is in the file, if the stretch is contiguous there and not compressed.
+    /// Where the first byte is in the file, if the stretch is contiguous there and neither
+    /// compressed nor encrypted.
     pub host: Option<u64>,
     /// Whether it is compressed.
     pub compressed: bool,
@@ -37,10 +38,10 @@ impl Disk {
     /// [`EngineError::OutOfRange`]; corruption; I/O.
     pub fn extent_at(&self, at: u64, len: u64) -> Result<DiskExtent, EngineError> {
         let range = self.check_range(at, len)?;
-        let mut extent = public(self.map_extent(range)?);
+        let mut extent = self.public(self.map_extent(range)?);
         let mut left = range.split_at(extent.len).1;
         while !left.is_empty() {
-            let next = public(self.map_extent(left)?);
+            let next = self.public(self.map_extent(left)?);
             let adjacent = match (extent.host, next.host) {
                 (None, None) => true,
                 (Some(a), Some(b)) => a.checked_add(extent.len) == Some(b),
@@ -68,16 +69,16 @@ impl Disk {
             }
         }
     }
-}
 
-fn public(extent: Extent) -> DiskExtent {
-    let (kind, host, compressed) = match extent.kind {
-        ExtentKind::Unallocated { at } => {
-            (DiskExtentKind::Unallocated, at.map(|at| at.get()), false)
-        }
-        ExtentKind::Zero { at } => (DiskExtentKind::Zero, at.map(|at| at.get()), false),
-        ExtentKind::Data { at } => (DiskExtentKind::Data, Some(at.get()), false),
-        ExtentKind::Compressed { .. } => (DiskExtentKind::Data, None, true),
-    };
-    DiskExtent { len: extent.len, kind, host, compressed }
+    fn public(&self, extent: Extent) -> DiskExtent {
+        let (kind, host, compressed) = match extent.kind {
+            ExtentKind::Unallocated { at } => (DiskExtentKind::Unallocated, at, false),
+            ExtentKind::Zero { at } => (DiskExtentKind::Zero, at, false),
+            ExtentKind::Data { at } => (DiskExtentKind::Data, Some(at), false),
+            ExtentKind::Compressed { .. } => (DiskExtentKind::Data, None, true),
+        };
+        // What is in the file there is not what the disk reads as.
+        let host = host.filter(|_| self.cipher.is_none()).map(HostOffset::get);
+        DiskExtent { len: extent.len, kind, host, compressed }
+    }
 }

@@ -24,6 +24,7 @@
 mod backing;
 mod compressed;
 mod disk;
+mod encrypted;
 mod error;
 mod extent;
 mod header;

@@ -1,5 +1,7 @@
 //! Space for data that is to come.
 
+use std::io::IoSlice;
+
 use holstein_guard::Intent;
 use holstein_mapping::Prepared;
 use holstein_refcount::Provenance;
@@ -23,7 +25,8 @@ pub enum Preallocation {
 }
 
 impl Disk {
-    /// Maps clusters for all of `range` that has none, and prepares them as `mode` says.
+    /// Maps clusters for all of `range` that has none, and prepares them as `mode` says; those of an
+    /// encrypted disk are written whatever the mode.
     ///
     /// * `range`: from a cluster's first byte; may reach past the virtual size.
     ///
@@ -42,13 +45,26 @@ impl Disk {
         let mut end = 0;
         while !left.is_empty() {
             let pin = self.sequencer.pins().pin();
-            match self.mapping.prepare_write(left)? {
+            match self.mapping.prepare_write(self.step(left))? {
                 Prepared::InPlace { at, len } => {
                     if matches!(mode, Preallocation::Falloc | Preallocation::Full) {
                         // Mapped already, but perhaps over a hole.
                         let target = HostRange { start: at, len };
                         self.file.clear(Intent::Payload, target)?.allocate()?;
                     }
+                    left = left.split_at(len).1;
+                }
+                Prepared::Plan(plan) if self.cipher.is_some() && !self.geometry.extended_l2() => {
+                    // Only encrypted zeros read as zeros; what has no data yet is not read.
+                    let len = plan.guest().len;
+                    let zeros = vec![0; crate::read::usize_of(len)];
+                    if let Err(busy) = self.write_plan(&plan, &[IoSlice::new(&zeros)])? {
+                        drop(plan);
+                        drop(pin);
+                        busy.wait();
+                        continue;
+                    }
+                    self.mapping.commit(*plan);
                     left = left.split_at(len).1;
                 }
                 Prepared::Plan(plan) => {

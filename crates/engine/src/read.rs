@@ -62,7 +62,7 @@ impl Disk {
                 Resolved::Extent(extent) => {
                     let len = usize_of(extent.len);
                     let mut part = part_mut(into, done, len);
-                    if let ExtentKind::Data { at } = extent.kind {
+                    if let (ExtentKind::Data { at }, None) = (extent.kind, &self.cipher) {
                         self.file.read_payload_vectored(at, &mut part)?;
                     } else {
                         let mut extent = extent;
@@ -96,7 +96,10 @@ impl Disk {
         into: &mut [u8],
     ) -> Result<(), EngineError> {
         match extent.kind {
-            ExtentKind::Data { at } => Ok(self.file.read_payload(at, into)?),
+            ExtentKind::Data { at: host } => match &self.cipher {
+                None => Ok(self.file.read_payload(host, into)?),
+                Some(cipher) => self.read_encrypted(&**cipher, host, at, into),
+            },
             ExtentKind::Zero { .. } => {
                 into.fill(0);
                 Ok(())

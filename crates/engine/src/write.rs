@@ -4,7 +4,7 @@ use std::io::IoSlice;
 use std::sync::atomic::Ordering;
 
 use holstein_guard::Intent;
-use holstein_mapping::{CowPart, Extent, ExtentKind, Prepared, WritePlan};
+use holstein_mapping::{Busy, CowPart, Extent, ExtentKind, Prepared, WritePlan};
 use holstein_refcount::Provenance;
 use holstein_units::{GuestRange, HostOffset, HostRange};
 
@@ -18,7 +18,8 @@ impl Disk {
     ///
     /// # Concurrency
     /// In place: one system call and no lock. Otherwise the clusters touched are the caller's alone
-    /// until the write is linked.
+    /// until the write is linked. On an encrypted disk the sectors touched are the caller's alone; a
+    /// read of one of them meanwhile may see neither what was there nor what will be.
     ///
     /// # Errors
     /// [`EngineError::OutOfRange`]; [`EngineError::MarkedCorrupt`]; corruption, which marks the
@@ -47,8 +48,21 @@ impl Disk {
         let mut done = 0;
         while !range.is_empty() {
             let pin = self.sequencer.pins().pin();
-            let len = match self.mapping.prepare_write(range)? {
+            let len = match self.mapping.prepare_write(self.step(range))? {
                 Prepared::InPlace { at, len } => {
+                    if let Some(cipher) = &self.cipher {
+                        let data = part(from, done, usize_of(len));
+                        let written =
+                            self.write_encrypted_in_place(&**cipher, at, range.start, &data)?;
+                        drop(pin);
+                        if let Err(busy) = written {
+                            busy.wait();
+                            continue;
+                        }
+                        done += usize_of(len);
+                        range = range.split_at(len).1;
+                        continue;
+                    }
                     let target = HostRange { start: at, len };
                     let write = self.file.clear(Intent::Payload, target)?;
                     match from {
@@ -60,7 +74,12 @@ impl Disk {
                 }
                 Prepared::Plan(plan) => {
                     let len = plan.guest().len;
-                    self.write_plan(&plan, &part(from, done, usize_of(len)))?;
+                    if let Err(busy) = self.write_plan(&plan, &part(from, done, usize_of(len)))? {
+                        drop(plan);
+                        drop(pin);
+                        busy.wait();
+                        continue;
+                    }
                     self.mapping.commit(*plan);
                     drop(pin);
                     self.relieve()?;
@@ -83,8 +102,16 @@ impl Disk {
         Ok(())
     }
 
-    /// Writes a plan's payload with what its clusters need around it, in one call.
-    fn write_plan(&self, plan: &WritePlan, data: &[IoSlice<'_>]) -> Result<(), EngineError> {
+    /// Writes a plan's payload with what its clusters need around it, in one call; or says who is at
+    /// work on one of the sectors, which are encrypted.
+    pub(crate) fn write_plan(
+        &self,
+        plan: &WritePlan,
+        data: &[IoSlice<'_>],
+    ) -> Result<Result<(), Busy>, EngineError> {
+        if let Some(cipher) = &self.cipher {
+            return self.write_encrypted_plan(&**cipher, plan, data);
+        }
         let head = plan.head().filter(|part| self.needs_copy(plan, part));
         let tail = plan.tail().filter(|part| self.needs_copy(plan, part));
         if let (Some(left), None) = (plan.tail(), tail) {
@@ -93,7 +120,8 @@ impl Disk {
         }
         if let ([one], None, None) = (data, head, tail) {
             let target = HostRange { start: plan.host(), len: plan.guest().len };
-            return Ok(self.file.clear(Intent::Payload, target)?.write(one)?);
+            self.file.clear(Intent::Payload, target)?.write(one)?;
+            return Ok(Ok(()));
         }
         let head_bytes = head.map(|part| self.read_old(&part)).transpose()?.unwrap_or_default();
         let tail_bytes = tail.map(|part| self.read_old(&part)).transpose()?.unwrap_or_default();
@@ -107,7 +135,8 @@ impl Disk {
         }
         let start = HostOffset::new(plan.host().get() - head_bytes.len() as u64);
         let len = head_bytes.len() as u64 + plan.guest().len + tail_bytes.len() as u64;
-        Ok(self.file.clear(Intent::Payload, HostRange { start, len })?.write_vectored(&parts)?)
+        self.file.clear(Intent::Payload, HostRange { start, len })?.write_vectored(&parts)?;
+        Ok(Ok(()))
     }
 
     /// Whether a part must be written: not if it reads as zeros and the new cluster does too.
@@ -137,7 +166,7 @@ impl Disk {
     }
 
     /// What a part of a cluster held before.
-    fn read_old(&self, part: &CowPart) -> Result<Vec<u8>, EngineError> {
+    pub(crate) fn read_old(&self, part: &CowPart) -> Result<Vec<u8>, EngineError> {
         let mut bytes = vec![0; usize_of(part.guest.len)];
         let mut rest = &mut bytes[..];
         for (range, extent) in self.old_extents(part) {

@@ -26,6 +26,7 @@ fn open(storage: &Arc<MemStorage>, writable: bool) -> Disk {
         backing: None,
         names_backing: false,
         codec: Arc::new(Deflate::default()),
+        cipher: None,
     };
     let storage: Arc<dyn Storage> = Arc::<MemStorage>::clone(storage);
     Disk::open(Arc::clone(&storage), &in_file(&*storage), config).expect("opened")

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use holstein_cache::CacheSizes;
 use holstein_check::{CheckOptions, check};
 use holstein_codec::Deflate;
+use holstein_crypto::{Numbering, SectorCipher};
 use holstein_engine::{Backing, Disk, DiskConfig, DiskExtentKind, EngineError, Preallocation};
 use holstein_format::{Header, Version};
 use holstein_guard::RegionMask;
@@ -34,6 +35,8 @@ struct Setup {
     cache: (u64, u64, u64),
     keep: bool,
     punch: bool,
+    /// Of the sectors that are encrypted, if they are.
+    numbering: Option<Numbering>,
 }
 
 fn any_setup() -> impl Strategy<Value = Setup> {
@@ -47,9 +50,10 @@ fn any_setup() -> impl Strategy<Value = Setup> {
         prop_oneof![Just((0, 0, 0)), Just((1024, 512, 1)), Just((4096, 512, 0))],
         any::<bool>(),
         any::<bool>(),
+        prop_oneof![3 => Just(None), 1 => Just(Some(Numbering::Guest)), 1 => Just(Some(Numbering::Host))],
     )
         .prop_map(
-            |((v2, extended), cluster_bits, order, size, backing, cache, keep, punch)| Setup {
+            |((v2, extended), cluster_bits, order, size, backing, cache, keep, punch, numbering)| Setup {
                 version: if v2 { Version::V2 } else { Version::V3 },
                 cluster_bits: if extended { cluster_bits.max(14) } else { cluster_bits },
                 extended,
@@ -59,6 +63,7 @@ fn any_setup() -> impl Strategy<Value = Setup> {
                 cache,
                 keep,
                 punch,
+                numbering,
             },
         )
 }
@@ -147,6 +152,38 @@ fn compressible(len: usize, cluster: usize, seed: u64) -> Vec<u8> {
     bytes
 }
 
+/// A cipher that tells one sector from another: each byte plus a mix of the sector's number.
+struct Mixed(Numbering);
+
+impl Mixed {
+    fn change(first: u64, sectors: &mut [u8], change: impl Fn(u8, u8) -> u8) {
+        for (number, sector) in (first..).zip(sectors.chunks_exact_mut(512)) {
+            for (n, byte) in sector.iter_mut().enumerate() {
+                let key = (number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (8 + n % 48)) as u8;
+                *byte = change(*byte, key | 1);
+            }
+        }
+    }
+}
+
+impl SectorCipher for Mixed {
+    fn numbering(&self) -> Numbering {
+        self.0
+    }
+
+    fn encrypt(&self, first: u64, sectors: &mut [u8]) {
+        Self::change(first, sectors, u8::wrapping_add);
+    }
+
+    fn decrypt(&self, first: u64, sectors: &mut [u8]) {
+        Self::change(first, sectors, u8::wrapping_sub);
+    }
+}
+
+fn cipher(numbering: Option<Numbering>) -> Option<Arc<dyn SectorCipher>> {
+    numbering.map(|numbering| Arc::new(Mixed(numbering)) as Arc<dyn SectorCipher>)
+}
+
 struct World {
     setup: Setup,
     storage: Arc<MemStorage>,
@@ -179,6 +216,7 @@ impl World {
             backing: backing.map(|len| Arc::new(Below(len)) as Arc<dyn Backing>),
             names_backing: false,
             codec: Arc::new(Deflate::default()),
+            cipher: cipher(setup.numbering),
         };
         Disk::open(Arc::<MemStorage>::clone(storage), header, config)
     }
@@ -256,6 +294,9 @@ impl World {
                 let before = self.bytes[all(range)].to_vec();
                 match self.disk.write_compressed_at(start, &data) {
                     Ok(()) => self.bytes[all(range)].copy_from_slice(&data),
+                    Err(EngineError::CompressEncrypted) => {
+                        prop_assert!(self.setup.numbering.is_some());
+                    }
                     // Clusters before the one with data are written.
                     Err(EngineError::Occupied { at }) => {
                         let done = (at.get() - start) as usize;
@@ -375,6 +416,9 @@ impl World {
                                 |(n, b): (u64, &u8)| *b == if n < shown { below(n) } else { 0 };
                             prop_assert!((at..).zip(part).all(same), "extent at {:#x}", at);
                         }
+                        DiskExtentKind::Data if self.setup.numbering.is_some() => {
+                            prop_assert_eq!(extent.host, None);
+                        }
                         DiskExtentKind::Data if extent.compressed => {}
                         DiskExtentKind::Data => {
                             let host = extent.host.expect("nothing is compressed");
@@ -389,7 +433,7 @@ impl World {
                 }
             }
             Op::Outside(n) => {
-                let at = self.bytes.len() as u64 - 1 + n % 3;
+                let at = (self.bytes.len() as u64).saturating_sub(1) + n % 3;
                 let refused =
                     |r: Result<(), EngineError>| matches!(r, Err(EngineError::OutOfRange { .. }));
                 prop_assert!(refused(self.disk.read_at(at, &mut [0; 2])));
@@ -435,6 +479,7 @@ fn reading_only_writes_nothing() {
         cache: (0, 0, 0),
         keep: false,
         punch: false,
+        numbering: None,
     };
     let mut world = World::new(&setup).expect("created");
     world.step(Op::Write(5, 10_000, 7)).expect("written");
@@ -449,6 +494,7 @@ fn reading_only_writes_nothing() {
         backing: None,
         names_backing: false,
         codec: Arc::new(Deflate::default()),
+        cipher: None,
     };
     let storage = Arc::<MemStorage>::clone(&world.storage);
     let disk = Disk::open(storage, &world.header, config).expect("opened");

@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use holstein_crypto::Secret;
 use holstein_engine::{Backing, Preallocation};
 use holstein_format::{
-    CompatibleFeatures, CompressionType, Header, HeaderExtension, RefcountOrder,
+    CompatibleFeatures, CompressionType, CryptMethod, Header, HeaderExtension, RefcountOrder,
     RefcountTableEntry, Version,
 };
 use holstein_storage::{Create, FileOptions, FileStorage, LockMode, Storage};
@@ -37,6 +38,7 @@ pub struct CreateOptions {
     extended_l2: bool,
     compression: CompressionType,
     preallocation: Preallocation,
+    legacy_aes: Option<Secret>,
     backing_file: Option<Vec<u8>>,
     backing_format: Option<Vec<u8>>,
     backing: Option<Arc<dyn Backing>>,
@@ -55,6 +57,7 @@ impl CreateOptions {
             extended_l2: false,
             compression: CompressionType::Deflate,
             preallocation: Preallocation::Off,
+            legacy_aes: None,
             backing_file: None,
             backing_format: None,
             backing: None,
@@ -98,7 +101,15 @@ impl CreateOptions {
         self
     }
 
-    /// How much is done for the space of the disk.
+    /// Encrypts the disk with the first encryption of the format, AES-128-CBC, for programs that know
+    /// no other: the passphrase itself is the key, a wrong one is not noticed, and neither is a change
+    /// that somebody makes to the file.
+    pub fn legacy_aes(mut self, passphrase: Secret) -> Self {
+        self.legacy_aes = Some(passphrase);
+        self
+    }
+
+    /// How much is done for the space of the disk; all of it is written where it is encrypted.
     pub fn preallocation(mut self, preallocation: Preallocation) -> Self {
         self.preallocation = preallocation;
         self
@@ -153,7 +164,11 @@ impl CreateOptions {
         }
         write_empty(&*storage, &header).map_err(failed)?;
         // Grown without its backing, which the new range is to show rather than to hide.
-        let alone = OpenOptions::new().no_backing();
+        let mut options = OpenOptions::new();
+        if let Some(passphrase) = &self.legacy_aes {
+            options = options.passphrase(passphrase.clone());
+        }
+        let alone = options.clone().no_backing();
         // Nothing has been promised yet: one barrier at the end is as good as many on the way.
         let unflushed: Arc<dyn Storage> = Arc::new(Unflushed(Arc::clone(&storage)));
         let disk = alone.open_disk(unflushed, &header, true)?;
@@ -163,7 +178,7 @@ impl CreateOptions {
         drop(disk);
         storage.flush().map_err(failed)?;
         match &self.backing {
-            Some(_) => OpenOptions::new().backing(self.backing.clone()).open_storage(storage),
+            Some(_) => options.backing(self.backing.clone()).open_storage(storage),
             None => alone.open_storage(storage),
         }
     }
@@ -223,6 +238,9 @@ impl CreateOptions {
         let mut header = Header::new(self.version, geometry, 0);
         header.refcount_order = order;
         header.compression = self.compression;
+        if self.legacy_aes.is_some() {
+            header.crypt_method = CryptMethod::Aes;
+        }
         header.refcount_table_offset = HostOffset::new(self.cluster_size);
         header.refcount_table_clusters = 1;
         if self.lazy_refcounts {

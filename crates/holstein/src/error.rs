@@ -34,6 +34,8 @@ pub enum ErrorKind {
     PermissionDenied,
     /// No space is left.
     Full,
+    /// The image is encrypted, and no passphrase was given.
+    NeedsPassphrase,
     /// The image is open, or may be opened, for reading only.
     ReadOnly,
     /// Any other failure of the operating system.
@@ -70,6 +72,8 @@ pub(crate) enum Cause {
     Invalid(String),
     #[error("image is corrupt; cannot be opened read/write")]
     CorruptBit,
+    #[error("the image is encrypted, and no passphrase was given")]
+    NeedsPassphrase,
 }
 
 impl From<OpenError> for Error {
@@ -130,6 +134,7 @@ impl Error {
             Cause::Unsupported(_) => ErrorKind::Unsupported,
             Cause::Invalid(_) => ErrorKind::InvalidInput,
             Cause::CorruptBit => ErrorKind::ReadOnly,
+            Cause::NeedsPassphrase => ErrorKind::NeedsPassphrase,
         }
     }
 
@@ -150,7 +155,7 @@ impl Error {
         }
         Some(match self.kind() {
             ErrorKind::Corrupt | ErrorKind::OutOfRange | ErrorKind::Io => 5,
-            ErrorKind::InvalidInput | ErrorKind::NotQcow2 => 22,
+            ErrorKind::InvalidInput | ErrorKind::NotQcow2 | ErrorKind::NeedsPassphrase => 22,
             ErrorKind::Unsupported => 95,
             ErrorKind::Full => 28,
             ErrorKind::ReadOnly | ErrorKind::PermissionDenied => 13,
@@ -208,6 +213,7 @@ fn engine_kind(error: &EngineError) -> ErrorKind {
         EngineError::ReadOnly => ErrorKind::ReadOnly,
         EngineError::MarkedCorrupt => ErrorKind::Corrupt,
         EngineError::Compressed { .. } => ErrorKind::Corrupt,
+        EngineError::CompressEncrypted => ErrorKind::Unsupported,
         EngineError::CacheSizes(_) => ErrorKind::InvalidInput,
         EngineError::Unaligned { .. } | EngineError::Occupied { .. } => ErrorKind::InvalidInput,
         EngineError::Resize { .. } => ErrorKind::InvalidInput,
@@ -241,7 +247,10 @@ impl std::error::Error for Error {
             Cause::Snapshot(error) => error.source(),
             Cause::Open(error) => error.source(),
             Cause::Header(error) | Cause::Create(error) => Some(&**error),
-            Cause::Unsupported(_) | Cause::Invalid(_) | Cause::CorruptBit => None,
+            Cause::Unsupported(_)
+            | Cause::Invalid(_)
+            | Cause::CorruptBit
+            | Cause::NeedsPassphrase => None,
         }
     }
 }

@@ -41,6 +41,7 @@ mod unflushed;
 pub use create::CreateOptions;
 pub use error::{Error, ErrorKind};
 pub use holstein_cache::CacheSizes;
+pub use holstein_crypto::Secret;
 pub use holstein_engine::{
     Backing, CompressedData, DiskExtent as Extent, DiskExtentKind as ExtentKind, Preallocation,
 };

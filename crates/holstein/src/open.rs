@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use holstein_cache::CacheSizes;
 use holstein_codec::Deflate;
+use holstein_crypto::{LegacyAes, Secret, SectorCipher};
 use holstein_engine::{Backing, Disk, DiskConfig};
 use holstein_format::{
     CompressionType, CryptMethod, DecodePurpose, FormatError, Header, IncompatibleFeatures,
@@ -41,6 +42,7 @@ pub struct OpenOptions {
     overlap: Option<RegionMask>,
     backing: Option<Arc<dyn Backing>>,
     no_backing: bool,
+    passphrase: Option<Secret>,
 }
 
 impl std::fmt::Debug for OpenOptions {
@@ -129,6 +131,12 @@ impl OpenOptions {
         self
     }
 
+    /// The passphrase of an encrypted image. Others have no use for it.
+    pub fn passphrase(mut self, passphrase: Secret) -> Self {
+        self.passphrase = Some(passphrase);
+        self
+    }
+
     /// Opens the image at `path` for reading and writing.
     ///
     /// # Errors
@@ -202,9 +210,7 @@ impl OpenOptions {
         header: &Header,
         writable: bool,
     ) -> Result<Disk, Error> {
-        if header.crypt_method != CryptMethod::None {
-            return unsupported("encrypted images");
-        }
+        let cipher = self.cipher(header)?;
         if header.incompatible.contains(IncompatibleFeatures::DATA_FILE) {
             return unsupported("images with an external data file");
         }
@@ -226,8 +232,19 @@ impl OpenOptions {
                 backing: self.backing.clone(),
                 names_backing: header.backing_file.is_some(),
                 codec: Arc::new(Deflate::default()),
+                cipher,
             },
         )?)
+    }
+
+    /// What the payload is encrypted with.
+    fn cipher(&self, header: &Header) -> Result<Option<Arc<dyn SectorCipher>>, Error> {
+        match (header.crypt_method, &self.passphrase) {
+            (CryptMethod::None, _) => Ok(None),
+            (CryptMethod::Luks, _) => unsupported("images with LUKS encryption"),
+            (CryptMethod::Aes, Some(passphrase)) => Ok(Some(Arc::new(LegacyAes::new(passphrase)))),
+            (CryptMethod::Aes, None) => Err(Cause::NeedsPassphrase.into()),
+        }
     }
 }
 

@@ -73,6 +73,7 @@ fn run(args: &Args) -> Outcome {
     };
     let prefix = format!("Could not open '{filename}': ");
     QcowOptions::take(&mut layer.options, &args.objects)
+        .and_then(|options| options.check_encryption_of(&file))
         .map_err(|error| Failure::Error(prefix.clone(), error, 1))?;
     let mut report = check(&*file.storage, &CheckOptions::default(), &mut |_| {})
         .map_err(|error| unchecked(&error, prefix))?;

@@ -382,7 +382,13 @@ fn open_target(plan: &Plan<'_>, cache: CacheMode) -> Result<Box<dyn Disk>, Failu
     let image = if plan.args.has("target-image-opts") {
         ImageRef::from_options(plan.target)
     } else {
-        ImageRef::named(plan.target, Some(plan.out_format))
+        let mut image = ImageRef::named(plan.target, Some(plan.out_format));
+        // What it was encrypted with just now opens it.
+        let mut list = parse_list(&plan.list).into_iter();
+        if let Some(secret) = list.rfind(|pair| pair.key == "encrypt.key-secret") {
+            image.options.set("encrypt.key-secret", secret.value.unwrap_or_default());
+        }
+        image
     };
     open_image(image, &flags, plan.args)
 }

@@ -143,7 +143,8 @@ fn layer_info(layer: Layer, objects: &Objects) -> Result<NodeInfo, DiskError> {
     };
     if layer.driver == Driver::Qcow2 {
         let facts = QcowFacts::read(file)?;
-        QcowOptions::take(&mut layer.options.clone(), objects)?;
+        let qcow = QcowOptions::take(&mut layer.options.clone(), objects)?;
+        qcow.check_encryption(facts.header.crypt_method)?;
         let backing = facts.backing_file().map(|stored| Backing {
             full: backing_name(&filename, &stored).ok(),
             format: facts.backing_format(),

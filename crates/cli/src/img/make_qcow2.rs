@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use holstein::CreateOptions;
 use holstein::format::{CompressionType, Version};
+use holstein::{CreateOptions, Secret};
 use holstein_storage::Storage;
 
 use super::create_list::CreateList;
@@ -29,6 +29,7 @@ pub(super) struct QcowPlan {
     lazy_refcounts: bool,
     preallocation: Preallocation,
     backing: Option<(String, String)>,
+    passphrase: Option<Secret>,
 }
 
 impl QcowPlan {
@@ -57,7 +58,7 @@ impl QcowPlan {
         objects: &Objects,
     ) -> Result<Self, DiskError> {
         let invalid = |text: &str| Err(DiskError::invalid(text));
-        refuse_encryption(list, objects)?;
+        let passphrase = passphrase(list, objects)?;
         let version_2 = match list.given("compat") {
             None | Some("1.1" | "v3") => false,
             Some("0.10" | "v2") => true,
@@ -123,6 +124,7 @@ impl QcowPlan {
             lazy_refcounts,
             preallocation,
             backing,
+            passphrase,
         };
         plan.check_size()?;
         Ok(plan)
@@ -194,15 +196,9 @@ fn refcount_bits(list: &CreateList, version_2: bool) -> Result<u32, DiskError> {
     }
 }
 
-/// Encryption is judged as by the reference, then refused: this version cannot write it.
-fn refuse_encryption(list: &CreateList, objects: &Objects) -> Result<(), DiskError> {
-    let format = match list.given("encrypt.format") {
-        Some(format) => Some(format),
-        None if list.is_on("encryption") => Some("aes"),
-        None => None,
-    };
-    const OTHERS: [&str; 7] = [
-        "encrypt.key-secret",
+/// The passphrase of the disk, if it is to be encrypted.
+fn passphrase(list: &CreateList, objects: &Objects) -> Result<Option<Secret>, DiskError> {
+    const FOR_LUKS: [&str; 6] = [
         "encrypt.cipher-alg",
         "encrypt.cipher-mode",
         "encrypt.ivgen-alg",
@@ -210,19 +206,31 @@ fn refuse_encryption(list: &CreateList, objects: &Objects) -> Result<(), DiskErr
         "encrypt.hash-alg",
         "encrypt.iter-time",
     ];
+    let given = |name: &str| list.given(name).is_some();
+    let format = match (list.given("encrypt.format"), list.is_on("encryption")) {
+        (Some(_), true) => {
+            return Err(DiskError::invalid(
+                "'encrypt.format' and its alias 'encryption' can't be used at the same time",
+            ));
+        }
+        (Some(format), false) => format,
+        (None, true) => "aes",
+        (None, false) if given("encrypt.key-secret") || FOR_LUKS.into_iter().any(given) => {
+            return Err(DiskError::invalid("Parameter 'encrypt.format' is missing"));
+        }
+        (None, false) => return Ok(None),
+    };
+    if !matches!(format, "aes" | "luks") {
+        return Err(not_accepted("format", format));
+    }
+    let unexpected = FOR_LUKS.into_iter().find(|name| format == "aes" && given(name));
+    if let Some(name) = unexpected {
+        return Err(DiskError::invalid(format!("Parameter '{name}' is unexpected")));
+    }
+    let passphrase = objects.passphrase(list.given("encrypt.key-secret"))?;
     match format {
-        None if OTHERS.iter().any(|name| list.given(name).is_some()) => {
-            Err(DiskError::invalid("Parameter 'encrypt.format' is missing"))
-        }
-        None => Ok(()),
-        Some("luks" | "aes") => {
-            let secret = list.given("encrypt.key-secret").ok_or_else(|| {
-                DiskError::invalid("Parameter 'encrypt.key-secret' is required for cipher")
-            })?;
-            objects.secret(secret)?;
-            Err(DiskError::unsupported("encryption is not available in this version"))
-        }
-        Some(other) => Err(not_accepted("format", other)),
+        "aes" => Ok(Some(passphrase)),
+        _ => Err(DiskError::unsupported("LUKS encryption is not available in this version")),
     }
 }
 
@@ -268,6 +276,9 @@ pub(super) fn make_qcow2(file: Arc<dyn Storage>, plan: &QcowPlan) -> Result<(), 
     if let Some((name, format)) = &plan.backing {
         options =
             options.backing_file(name.clone().into_bytes(), Some(format.clone().into_bytes()));
+    }
+    if let Some(passphrase) = &plan.passphrase {
+        options = options.legacy_aes(passphrase.clone());
     }
     let failed = |error: holstein::Error| engine_error(&error);
     options.create_on(file).map_err(failed)?.close().map_err(failed)

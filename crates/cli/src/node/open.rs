@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use holstein::format::CryptMethod;
 use holstein::{OpenOptions, OverlapCheck};
 
 use super::generic::DetectZeroes;
@@ -83,6 +84,11 @@ fn open_qcow2(
     chain: Chain,
 ) -> Result<Qcow2Disk, DiskError> {
     let header = read_header(&file, holstein::format::DecodePurpose::Use)?;
+    qcow.check_encryption(header.crypt_method)?;
+    let passphrase = match header.crypt_method {
+        CryptMethod::None => None,
+        _ => Some(objects.passphrase(qcow.key_secret.as_deref())?),
+    };
     let wants_backing = flags.backing && !qcow.no_backing;
     let stored = header.backing_file.as_deref().map(String::from_utf8_lossy);
     let backing = match (wants_backing, stored, &qcow.backing) {
@@ -100,6 +106,9 @@ fn open_qcow2(
         Some(disk) => open.backing(Some(Arc::clone(disk) as Arc<dyn holstein::Backing>)),
         None => open.no_backing(),
     };
+    if let Some(passphrase) = passphrase {
+        open = open.passphrase(passphrase);
+    }
     let storage = Arc::clone(&file.storage);
     if generic.writable {
         let image = open.open_storage(storage).map_err(|error| engine_error(&error))?;

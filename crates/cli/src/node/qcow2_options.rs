@@ -1,8 +1,9 @@
 //! Options with which a qcow2 image is opened.
 
+use holstein::format::CryptMethod;
 use holstein::{OverlapCheck, Region};
 
-use super::Options;
+use super::{FileNode, Options, read_header};
 use crate::disk::DiskError;
 use crate::objects::Objects;
 
@@ -35,8 +36,10 @@ pub(crate) struct QcowOptions {
     pub(crate) no_backing: bool,
     /// The format of the backing file, whatever is recorded.
     pub(crate) backing: Option<Options>,
-    /// Whether an encryption option was given.
-    pub(crate) encryption: bool,
+    /// The encryption that the image should have.
+    pub(crate) encrypt_format: Option<String>,
+    /// The name of the secret that is its passphrase.
+    pub(crate) key_secret: Option<String>,
 }
 
 /// The template of overlap checks and what overrides it.
@@ -103,21 +106,50 @@ impl QcowOptions {
         objects: &Objects,
     ) -> Result<(), DiskError> {
         let mut encrypt = options.take_node("encrypt");
-        self.encryption = !encrypt.is_empty();
-        if let Some(format) = encrypt.take_text("format")?
-            && !matches!(format.as_str(), "aes" | "luks")
-        {
-            return Err(DiskError::invalid(format!(
-                "Parameter 'encrypt.format' does not accept value '{format}'"
-            )));
-        }
-        if let Some(secret) = encrypt.take_text("key-secret")? {
-            objects.secret(&secret)?;
+        self.encrypt_format = encrypt.take_text("format")?;
+        self.key_secret = encrypt.take_text("key-secret")?;
+        if let Some(secret) = &self.key_secret {
+            objects.secret(secret)?;
         }
         match encrypt.first_key() {
             None => Ok(()),
             Some(key) => Err(DiskError::invalid(format!("Parameter '{key}' is unexpected"))),
         }
+    }
+
+    /// Compares the encryption that was asked for with that of the header.
+    ///
+    /// # Errors
+    /// They differ.
+    pub(crate) fn check_encryption(&self, method: CryptMethod) -> Result<(), DiskError> {
+        let Some(asked) = &self.encrypt_format else { return Ok(()) };
+        let found = match method {
+            CryptMethod::None => {
+                return Err(DiskError::invalid(format!(
+                    "No encryption in image header, but options specified format '{asked}'"
+                )));
+            }
+            CryptMethod::Aes => "aes",
+            CryptMethod::Luks => "luks",
+        };
+        if asked == found {
+            return Ok(());
+        }
+        Err(DiskError::invalid(format!(
+            "Header reported '{found}' encryption format but options specify '{asked}'"
+        )))
+    }
+
+    /// Compares the encryption that was asked for with what the image in a file says.
+    ///
+    /// # Errors
+    /// They differ, or the header cannot be read; that is not looked at where nothing was asked for.
+    pub(crate) fn check_encryption_of(&self, file: &FileNode) -> Result<(), DiskError> {
+        if self.encrypt_format.is_none() {
+            return Ok(());
+        }
+        let header = read_header(file, holstein::format::DecodePurpose::Check)?;
+        self.check_encryption(header.crypt_method)
     }
 
     fn take_backing(&mut self, options: &mut Options) -> Result<(), DiskError> {
