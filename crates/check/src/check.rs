@@ -8,6 +8,7 @@ use crate::error::CheckError;
 use crate::finding::{Corruption, Finding};
 use crate::options::{CheckOptions, Phase, Progress};
 use crate::refcounts::RefcountReader;
+use crate::repair::{Planner, RepairNote};
 use crate::report::Report;
 use crate::shared_tables::{SharedTables, WalkOutcome};
 use crate::snapshots::Snapshots;
@@ -29,8 +30,8 @@ pub fn check(
     let source = Source::new(storage)?;
     let header = read_header(&source)?;
     let mut check = Check::new(&source, &header, options, progress);
-    let snapshots = Snapshots::read(&mut check)?;
-    check.count_references(&snapshots)?;
+    let mut snapshots = Snapshots::read(&mut check)?;
+    check.count_references(&mut snapshots)?;
     check.compare_refcounts()?;
     check.judge_copied_flags()?;
     Ok(check.report)
@@ -49,12 +50,16 @@ pub(crate) struct Check<'a> {
     pub(crate) clusters: u64,
     /// Some COPIED flag in the active tables may be wrong.
     pub(crate) suspect_flags: bool,
+    /// The length of the file, with what a repair appends.
+    pub(crate) len: u64,
+    /// Where a repair is planned, what it would do so far.
+    pub(crate) planner: Option<Planner>,
     max_findings: usize,
     progress: &'a mut dyn FnMut(Progress),
 }
 
 impl<'a> Check<'a> {
-    fn new(
+    pub(crate) fn new(
         source: &'a Source<'a>,
         header: &'a Header,
         options: &CheckOptions,
@@ -73,13 +78,15 @@ impl<'a> Check<'a> {
             refcounts: RefcountReader::new(source, header),
             clusters: geometry.clusters_for(source.len()),
             suspect_flags: false,
+            len: source.len(),
+            planner: None,
             max_findings: options.max_findings,
             progress,
         }
     }
 
     /// Counts all references, in the order in which findings are printed.
-    fn count_references(&mut self, snapshots: &Snapshots) -> Result<(), CheckError> {
+    pub(crate) fn count_references(&mut self, snapshots: &mut Snapshots) -> Result<(), CheckError> {
         let cluster_size = self.header.geometry.cluster_size();
         self.count_region(0, cluster_size)?;
 
@@ -91,9 +98,12 @@ impl<'a> Check<'a> {
         let table = self.header.refcount_table_offset.get();
         let bytes = self.header.refcount_table_bytes();
         if table == 0 && bytes != 0 {
-            self.corruption(Corruption::TableAtHeader { table: "Refcount table" });
+            self.judge_fixed(|check| {
+                check.corruption(Corruption::TableAtHeader { table: "Refcount table" });
+            });
+            self.need_rebuild();
         } else {
-            self.count_region(table, bytes)?;
+            self.count_old_refcounts(table, bytes)?;
         }
         if let Some((at, length)) = self.header.encryption_header() {
             self.count_region(at.get(), length)?;
@@ -104,12 +114,21 @@ impl<'a> Check<'a> {
 
     pub(crate) fn corruption(&mut self, corruption: Corruption) {
         self.report.corruptions += 1;
-        self.keep(Finding::Corruption(corruption));
+        let finding = Finding::Corruption(corruption);
+        match &mut self.planner {
+            Some(planner) if planner.judging => {
+                planner.corruptions_fixed += 1;
+                self.note(RepairNote::Repairing(finding));
+            }
+            _ => self.keep(finding),
+        }
     }
 
     pub(crate) fn leak(&mut self, cluster: u64, refcount: u64, references: u64) {
         self.report.leaks += 1;
-        self.keep(Finding::Leak { cluster, refcount, references });
+        let finding = Finding::Leak { cluster, refcount, references };
+        self.plan_mismatch(&finding);
+        self.keep(finding);
     }
 
     pub(crate) fn no_refcount(&mut self, cluster: u64) {
@@ -119,7 +138,8 @@ impl<'a> Check<'a> {
 
     /// Whether findings are only counted from here on.
     pub(crate) fn findings_are_full(&self) -> bool {
-        self.report.findings.len() >= self.max_findings
+        let kept = self.planner.as_ref().map_or(0, |planner| planner.notes.len());
+        self.report.findings.len() + kept >= self.max_findings
     }
 
     /// The counts of the report that walks of L2 tables change.
@@ -137,7 +157,9 @@ impl<'a> Check<'a> {
     }
 
     fn keep(&mut self, finding: Finding) {
-        if self.findings_are_full() {
+        if self.planner.is_some() {
+            self.note(RepairNote::Found(finding));
+        } else if self.findings_are_full() {
             self.report.findings_dropped += 1;
         } else {
             self.report.findings.push(finding);
@@ -146,7 +168,7 @@ impl<'a> Check<'a> {
 }
 
 /// Reads the header: a few sectors, then as much of the first cluster as it asks for.
-fn read_header(source: &Source<'_>) -> Result<Header, CheckError> {
+pub(crate) fn read_header(source: &Source<'_>) -> Result<Header, CheckError> {
     let mut bytes = vec![0; usize::try_from(source.len().min(4096)).expect("at most 4096")];
     loop {
         source.read("the header", 0, &mut bytes)?;

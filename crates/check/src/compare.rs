@@ -5,7 +5,7 @@ use holstein_format::RefcountOrder;
 use crate::check::Check;
 use crate::counters::{CHUNK, COPIED, Chunk, NOT_COPIED};
 use crate::error::CheckError;
-use crate::finding::Corruption;
+use crate::finding::{Corruption, Finding};
 use crate::options::Phase;
 use crate::refcounts::Block;
 
@@ -101,7 +101,9 @@ impl Check<'_> {
             if refcount > references {
                 self.leak(cluster, refcount, references);
             } else if refcount < references {
-                self.corruption(Corruption::RefcountTooLow { cluster, refcount, references });
+                let low = Corruption::RefcountTooLow { cluster, refcount, references };
+                self.plan_mismatch(&Finding::Corruption(low.clone()));
+                self.corruption(low);
             }
             let wrong = if refcount == 1 { NOT_COPIED } else { COPIED };
             if flags & wrong != 0 {

@@ -12,22 +12,27 @@ impl Check<'_> {
     /// with and without the flag, so that a second walk is due only where something is wrong.
     pub(crate) fn judge_copied_flags(&mut self) -> Result<(), CheckError> {
         let at = self.header.l1_table_offset.get();
-        if at == 0 || (self.report.corruptions == 0 && !self.suspect_flags) {
+        if at == 0
+            || (self.report.corruptions == 0 && !self.suspect_flags && !self.plans_anything())
+        {
             return Ok(());
         }
         let entries = u64::from(self.header.l1_size);
         let source = self.source;
         source.for_each_entry("the L1 table", at, entries, |index, entry| {
             self.progress(Phase::CopiedFlags, index, entries);
+            let place = at + index * 8;
+            let entry = self.planned_word(place, entry);
             let offset = entry & L1Entry::OFFSET_MASK;
             if offset == 0 {
                 return Ok(());
             }
             let bits = self.header.geometry.cluster_bits().get();
-            if let Some(refcount) = self.refcounts.refcount(offset >> bits)?
+            if let Some(refcount) = self.planned_refcount(offset >> bits)?
                 && contradicts(entry, refcount)
             {
-                self.corruption(Corruption::L1Copied { index, entry, refcount });
+                let corruption = Corruption::L1Copied { index, entry, refcount };
+                self.wrong_flag(place, entry, corruption)?;
             }
             self.judge_l2_table(offset)
         })
@@ -62,8 +67,9 @@ impl Check<'_> {
         let geometry = self.header.geometry;
         let step = if geometry.extended_l2() { 2 } else { 1 };
         let data_file = self.has_data_file();
-        for raw in table.as_chunks::<8>().0.iter().step_by(step) {
-            let entry = u64::from_be_bytes(*raw);
+        for (place, raw) in (0..).zip(table.as_chunks::<8>().0).step_by(step) {
+            let place = offset + place * 8;
+            let entry = self.planned_word(place, u64::from_be_bytes(*raw));
             let at = entry & ClusterState::OFFSET_MASK;
             let zero = entry & ZERO != 0 && !geometry.extended_l2();
             let at_0 = data_file && !zero && entry & COPIED != 0;
@@ -73,12 +79,12 @@ impl Check<'_> {
             let refcount = if data_file {
                 Some(1)
             } else {
-                self.refcounts.refcount(at >> geometry.cluster_bits().get())?
+                self.planned_refcount(at >> geometry.cluster_bits().get())?
             };
             if let Some(refcount) = refcount
                 && contradicts(entry, refcount)
             {
-                self.corruption(Corruption::L2Copied { entry, refcount });
+                self.wrong_flag(place, entry, Corruption::L2Copied { entry, refcount })?;
             }
         }
         Ok(())

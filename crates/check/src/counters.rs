@@ -29,6 +29,10 @@ impl Budget {
         Self { limit, used: 0 }
     }
 
+    pub(crate) const fn limit(&self) -> u64 {
+        self.limit
+    }
+
     pub(crate) const fn charge(&mut self, bytes: u64) -> Result<(), CheckError> {
         self.used = self.used.saturating_add(bytes);
         if self.used > self.limit {
@@ -121,6 +125,15 @@ impl Counters {
     /// The references to a cluster.
     pub(crate) fn count(&self, cluster: u64) -> u64 {
         self.chunk(cluster / CHUNK).map_or(0, |chunk| chunk.get(place_of(cluster)).0)
+    }
+
+    /// Makes the count of a cluster smaller.
+    pub(crate) fn lower(&mut self, cluster: u64, count: u64) {
+        let Some(index) = self.places.get(&(cluster / CHUNK)) else { return };
+        if let Some(chunk) = self.chunks.get_mut(*index) {
+            let (old, flags) = chunk.get(place_of(cluster));
+            chunk.set(place_of(cluster), count.min(old), flags);
+        }
     }
 
     /// Adds `weight` references with `flags` to each of `clusters` clusters from `first` on, and

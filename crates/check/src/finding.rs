@@ -69,6 +69,14 @@ pub enum Corruption {
         /// The entry.
         entry: u64,
     },
+    /// An L2 table that lies on the header or on the disk's L1 table. Found by a repair; a check
+    /// sees too many references, as QEMU does.
+    L2AtRoot {
+        /// The index of the entry.
+        index: u64,
+        /// The entry.
+        entry: u64,
+    },
     /// Reserved bits of an L2 entry.
     L2Reserved {
         /// The entry.
@@ -269,6 +277,11 @@ impl fmt::Display for Corruption {
                 f,
                 "ERROR l1_index={index} l1_entry={entry:x}: Table is at the header; L1 entry \
                  corrupted"
+            ),
+            Self::L2AtRoot { index, entry } => write!(
+                f,
+                "ERROR l1_index={index} l1_entry={entry:x}: Table lies on the header or the L1 \
+                 table; L1 entry corrupted"
             ),
             Self::L2Reserved { entry } => {
                 write!(f, "ERROR found l2 entry with reserved bits set: {entry:x}")

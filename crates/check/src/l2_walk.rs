@@ -20,7 +20,10 @@ struct Run {
 }
 
 /// The state of a walk through one table.
-struct Walk {
+#[derive(Default)]
+pub(crate) struct Walk {
+    /// Where the table is.
+    offset: u64,
     /// The table is of the disk, not of a snapshot only.
     active: bool,
     /// The guest cluster of entry 0.
@@ -31,12 +34,31 @@ struct Walk {
 }
 
 /// One entry.
-#[derive(Clone, Copy)]
-struct Entry {
-    index: u64,
-    raw: u64,
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Entry {
+    /// Its place in the table.
+    pub(crate) index: u64,
+    /// The entry, or the first half of an extended one.
+    pub(crate) raw: u64,
     /// The second half of an extended entry, else 0.
-    bitmap: u64,
+    pub(crate) bitmap: u64,
+}
+
+impl Walk {
+    /// Where the table is.
+    pub(crate) const fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// The guest cluster of an entry.
+    pub(crate) const fn guest_cluster(&self, index: u64) -> u64 {
+        self.base + index
+    }
+
+    /// A walk of the same table that counts nothing.
+    pub(crate) fn aside(&self) -> Self {
+        Self { offset: self.offset, active: self.active, base: self.base, ..Self::default() }
+    }
 }
 
 impl Check<'_> {
@@ -54,7 +76,7 @@ impl Check<'_> {
         let table = self.read_l2_table(offset)?;
         let geometry = self.header.geometry;
         let mut walk =
-            Walk { active, base: l1_index << geometry.l2_bits(), next: 0, run: Run::default() };
+            Walk { offset, active, base: l1_index << geometry.l2_bits(), ..Walk::default() };
         if geometry.extended_l2() {
             for (index, halves) in (0..).zip(table.as_chunks::<16>().0) {
                 let halves = u128::from_be_bytes(*halves);
@@ -119,9 +141,15 @@ impl Check<'_> {
         Ok(table)
     }
 
-    /// Any entry, in the order in which its faults are printed.
+    /// Any entry, as it would be after a repair where one is planned.
     fn visit_entry(&mut self, walk: &mut Walk, entry: Entry) -> Result<(), CheckError> {
         self.flush_run(&mut walk.run)?;
+        let entry = self.plan_l2_entry(walk, entry)?;
+        self.judge_entry(walk, entry)
+    }
+
+    /// Any entry, in the order in which its faults are printed.
+    pub(crate) fn judge_entry(&mut self, walk: &mut Walk, entry: Entry) -> Result<(), CheckError> {
         if ClusterState::reserved_bits(entry.raw) != 0 {
             self.corruption(Corruption::L2Reserved { entry: entry.raw });
         }
@@ -163,7 +191,7 @@ impl Check<'_> {
             return Ok(());
         }
         self.count_region(at, size)?;
-        if walk.active {
+        if walk.active && !self.is_judging() {
             self.report.allocated_clusters += 1;
             self.report.compressed_clusters += 1;
             self.report.fragmented_clusters += 1;
@@ -207,7 +235,7 @@ impl Check<'_> {
 
     /// Statistics of a standard cluster.
     fn note_allocated(&mut self, walk: &mut Walk, at: u64) {
-        if !walk.active {
+        if !walk.active || self.is_judging() {
             return;
         }
         self.report.allocated_clusters += 1;
@@ -243,7 +271,7 @@ fn halves_of(halves: u128) -> (u64, u64) {
 }
 
 /// Offset and bytes of a compressed cluster, however far out.
-fn compressed_range(raw: u64, header: &holstein_format::Header) -> (u64, u64) {
+pub(crate) fn compressed_range(raw: u64, header: &holstein_format::Header) -> (u64, u64) {
     let bits = header.geometry.cluster_bits();
     let offset_bits = CompressedRun::offset_bits(bits);
     let run = CompressedRun {

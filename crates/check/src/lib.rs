@@ -48,6 +48,7 @@ mod l2_walk;
 mod options;
 mod refcounts;
 mod region;
+mod repair;
 mod report;
 mod shared_tables;
 mod snapshots;
@@ -57,4 +58,8 @@ pub use check::check;
 pub use error::CheckError;
 pub use finding::{Corruption, Finding};
 pub use options::{CheckOptions, Phase, Progress};
+pub use repair::{
+    RepairError, RepairKind, RepairNote, RepairOptions, RepairOutcome, RepairPlan, RepairStep,
+    plan_repair, repair,
+};
 pub use report::Report;

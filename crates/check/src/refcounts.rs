@@ -29,7 +29,7 @@ pub(crate) struct RefcountReader<'a> {
     source: &'a Source<'a>,
     header: &'a Header,
     /// Index and raw entry of what is not 0 in the table, ascending: at most 2^20.
-    table: Vec<(u64, u64)>,
+    pub(crate) table: Vec<(u64, u64)>,
     /// Blocks by their offset.
     cache: HashMap<u64, Vec<u8>>,
 }
@@ -112,24 +112,32 @@ impl Check<'_> {
     fn count_refcount_block(&mut self, index: u64, raw: u64) -> Result<(), CheckError> {
         let geometry = self.header.geometry;
         if RefcountTableEntry::reserved_bits(raw) != 0 {
-            self.corruption(Corruption::RefcountTableReserved { index });
+            self.bad_refcount_block(Corruption::RefcountTableReserved { index });
             return Ok(());
         }
         let at = HostOffset::new(raw);
         if !geometry.is_aligned(at) {
-            self.corruption(Corruption::RefcountBlockUnaligned { index });
+            self.bad_refcount_block(Corruption::RefcountBlockUnaligned { index });
             return Ok(());
         }
         let cluster = geometry.host_cluster(at).get();
-        if cluster >= self.clusters {
-            self.corruption(Corruption::RefcountBlockOutside { index });
+        if cluster >= self.clusters && !self.plan_growth_for_block(index, raw) {
             return Ok(());
         }
-        self.count_region(raw, geometry.cluster_size())?;
+        self.count_old_refcounts(raw, geometry.cluster_size())?;
         let references = self.counters.count(cluster);
         if references != 1 {
-            self.corruption(Corruption::RefcountBlockShared { index, references });
+            self.bad_refcount_block(Corruption::RefcountBlockShared { index, references });
         }
         Ok(())
+    }
+
+    /// What makes the refcount structures unfit to be repaired in place.
+    pub(crate) fn bad_refcount_block(&mut self, corruption: Corruption) {
+        self.corruption(corruption);
+        if let Some(planner) = self.all_planner() {
+            planner.corruptions_fixed += 1;
+        }
+        self.need_rebuild();
     }
 }

@@ -9,6 +9,7 @@ use crate::check::Check;
 use crate::error::CheckError;
 use crate::finding::Corruption;
 use crate::options::Phase;
+use crate::repair::SnapshotChanges;
 
 /// Bytes that are read at a time.
 const CHUNK: u64 = 64 << 10;
@@ -18,6 +19,8 @@ pub(crate) struct Snapshots {
     records: Vec<SnapshotRecord>,
     /// Bytes of the table, without padding behind the last record.
     bytes: u64,
+    /// Records that a repair leaves out, or changes.
+    changes: SnapshotChanges,
 }
 
 impl Snapshots {
@@ -25,14 +28,24 @@ impl Snapshots {
     pub(crate) fn read(check: &mut Check<'_>) -> Result<Self, CheckError> {
         let header = check.header;
         let count = header.nb_snapshots;
+        let repairs = check.all_planner().is_some();
         if count > MAX_SNAPSHOTS {
-            return Err(CheckError::TooManySnapshots { count });
+            if !repairs {
+                return Err(CheckError::TooManySnapshots { count });
+            }
+            check.discard_snapshots(count - MAX_SNAPSHOTS, false);
         }
+        let count = count.min(MAX_SNAPSHOTS);
         let offset = header.snapshots_offset;
         if !header.geometry.is_aligned(offset) || i64::try_from(offset.get()).is_err() {
             return Err(CheckError::SnapshotTableOffset { offset });
         }
-        let mut snapshots = Self { records: Vec::new(), bytes: 0 };
+        let mut snapshots =
+            Self { records: Vec::new(), bytes: 0, changes: SnapshotChanges::default() };
+        if repairs {
+            snapshots.read_any(check, count)?;
+            return Ok(snapshots);
+        }
         let mut window = Vec::new();
         let mut window_at = 0;
         for index in 0..count {
@@ -60,6 +73,48 @@ impl Snapshots {
         Ok(snapshots)
     }
 
+    /// Reads the table past faults that a repair puts right.
+    fn read_any(&mut self, check: &mut Check<'_>, count: u32) -> Result<(), CheckError> {
+        let table = check.header.snapshots_offset.get();
+        for index in 0..count {
+            let start = self.bytes.next_multiple_of(8);
+            let (record, length) = check.read_any_record(index, table.saturating_add(start))?;
+            if start + length > MAX_SNAPSHOT_TABLE_BYTES {
+                check.discard_snapshots(count - index, true);
+                break;
+            }
+            self.bytes = start + length;
+            let whole = length - record.id.len() as u64 - record.name.len() as u64;
+            let extra = record.extra.len() as u64;
+            self.changes.rewrite |= whole > SnapshotRecord::FIXED_BYTES as u64 + extra;
+            self.keep(check, index, record)?;
+        }
+        Ok(())
+    }
+
+    /// The records, those too that a repair gives up.
+    pub(crate) fn records(&self) -> &[SnapshotRecord] {
+        &self.records
+    }
+
+    /// Bytes of the table as it is.
+    pub(crate) const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    pub(crate) const fn changes(&self) -> &SnapshotChanges {
+        &self.changes
+    }
+
+    /// The records that remain after a repair.
+    pub(crate) fn kept(&self) -> Vec<SnapshotRecord> {
+        let records = (0..).zip(&self.records);
+        records
+            .filter(|(index, _)| self.changes.dropped.binary_search(index).is_err())
+            .map(|(_, record)| record.clone())
+            .collect()
+    }
+
     fn keep(
         &mut self,
         check: &mut Check<'_>,
@@ -71,40 +126,49 @@ impl Snapshots {
         }
         let short = record.extra.len() < SnapshotRecord::MIN_EXTRA_BYTES;
         if short && check.header.version == Version::V3 {
-            check.corruption(Corruption::SnapshotIncomplete { index: index.into() });
+            self.changes.rewrite = true;
+            check.judge_fixed(|check| {
+                check.corruption(Corruption::SnapshotIncomplete { index: index.into() });
+            });
         }
         self.records.push(record);
         Ok(())
     }
 
     /// Counts what the snapshots refer to, and their table.
-    pub(crate) fn count(&self, check: &mut Check<'_>) -> Result<(), CheckError> {
+    pub(crate) fn count(&mut self, check: &mut Check<'_>) -> Result<(), CheckError> {
         let total = self.records.len() as u64;
         if total != 0 && check.has_data_file() {
             let count = check.header.nb_snapshots;
             check.corruption(Corruption::SnapshotsWithDataFile { count });
         }
         for (index, record) in (0..).zip(&self.records) {
-            check.progress(Phase::Snapshots, index, total);
+            check.progress(Phase::Snapshots, index.into(), total);
             let (id, name) = (&record.id, &record.name);
             let at = record.l1_table_offset;
             if !check.header.geometry.is_aligned(at) {
-                check.corruption(Corruption::SnapshotL1Unaligned {
-                    id: id.clone(),
-                    name: name.clone(),
-                    offset: at.get(),
+                self.changes.drop_record(index);
+                let (id, name, offset) = (id.clone(), name.clone(), at.get());
+                check.judge_fixed(|check| {
+                    check.corruption(Corruption::SnapshotL1Unaligned { id, name, offset });
                 });
             } else if u64::from(record.l1_size) > MAX_L1_ENTRIES {
-                check.corruption(Corruption::SnapshotL1TooLarge {
-                    id: id.clone(),
-                    name: name.clone(),
-                    entries: record.l1_size,
+                self.changes.drop_record(index);
+                let (id, name, entries) = (id.clone(), name.clone(), record.l1_size);
+                check.judge_fixed(|check| {
+                    check.corruption(Corruption::SnapshotL1TooLarge { id, name, entries });
+                });
+            } else if check.snapshot_is_lost(at.get(), record.l1_size) {
+                self.changes.drop_record(index);
+                let (offset, size) = (at.get(), u64::from(record.l1_size) * 8);
+                check.judge_fixed(|check| {
+                    check.corruption(Corruption::PastEnd { offset, size });
                 });
             } else {
                 check.walk_l1(at.get(), record.l1_size, Phase::Snapshots)?;
             }
         }
-        check.count_region(check.header.snapshots_offset.get(), self.bytes)
+        check.count_structure(check.header.snapshots_offset.get(), self.bytes)
     }
 }
 

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use holstein_check::{CheckError, RepairError};
 use holstein_engine::EngineError;
 use holstein_format::{ErrnoClass, FormatError};
 use holstein_guard::GuardError;
@@ -60,6 +61,8 @@ pub(crate) enum Cause {
     Format(#[from] FormatError),
     #[error("{0}")]
     Snapshot(Arc<SnapshotError>),
+    #[error("{0}")]
+    Repair(Arc<RepairError>),
     #[error("{0}")]
     Open(Arc<OpenError>),
     #[error("read the header: {0}")]
@@ -125,6 +128,7 @@ impl Error {
                 ErrnoClass::Access => ErrorKind::ReadOnly,
             },
             Cause::Snapshot(_) => ErrorKind::Corrupt,
+            Cause::Repair(error) => repair_kind(error),
             Cause::Open(error) => match &**error {
                 OpenError::Io { source, .. } => io_kind(source),
                 OpenError::Lock { .. } => ErrorKind::Locked,
@@ -207,6 +211,15 @@ fn io_kind(error: &io::Error) -> ErrorKind {
     }
 }
 
+fn repair_kind(error: &RepairError) -> ErrorKind {
+    match error {
+        RepairError::Check(CheckError::Header(FormatError::BadMagic { .. })) => ErrorKind::NotQcow2,
+        RepairError::Check(CheckError::Read { source, .. }) => io_kind(source),
+        RepairError::File(error) => error.io().map_or(ErrorKind::Io, io_kind),
+        _ => ErrorKind::Corrupt,
+    }
+}
+
 fn engine_kind(error: &EngineError) -> ErrorKind {
     match error {
         EngineError::OutOfRange { .. } => ErrorKind::OutOfRange,
@@ -245,6 +258,7 @@ impl std::error::Error for Error {
             Cause::Engine(error) => error.source(),
             Cause::Format(error) => error.source(),
             Cause::Snapshot(error) => error.source(),
+            Cause::Repair(error) => error.source(),
             Cause::Open(error) => error.source(),
             Cause::Header(error) | Cause::Create(error) => Some(&**error),
             Cause::Unsupported(_)

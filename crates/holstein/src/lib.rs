@@ -36,6 +36,7 @@ mod error;
 mod image;
 mod open;
 mod probe;
+mod repair;
 mod unflushed;
 
 pub use create::CreateOptions;
@@ -49,8 +50,9 @@ pub use holstein_guard::{Region, RegionMask as OverlapCheck};
 pub use image::{Image, ReadOnlyImage};
 pub use open::OpenOptions;
 pub use probe::{Format, probe};
+pub use repair::{check, repair};
 
-/// Checking an image, independently of the code that writes it.
+/// Checking and repairing an image, independently of the code that writes it.
 pub mod check {
     pub use holstein_check::*;
 }

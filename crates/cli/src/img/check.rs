@@ -1,18 +1,27 @@
 //! `check`: whether the tables of an image agree with each other.
 
-use holstein_check::{CheckError, CheckOptions, Report, check};
+use std::sync::Arc;
+
+use holstein_check::{
+    CheckError, CheckOptions, RepairError, RepairKind, RepairOptions, RepairPlan, Report, check,
+    plan_repair,
+};
+use holstein_storage::Storage;
 
 use super::images::{cache_mode, json_output, named, open_files};
+use super::progress::Progress;
 use super::{Args, Command, Failure, Outcome};
 use crate::disk::DiskError;
 use crate::node::{CacheMode, Driver, OpenFlags, QcowOptions};
 use crate::out::{self, say};
+use crate::personality;
 use crate::text::{Json, Operands, Opt, strerror};
 
 pub(super) const COMMAND: Command = Command {
     name: "check",
     summary: "check an image for errors",
-    usage: "check [-f FMT | --image-opts] [-T CACHE] [-U] [--output human|json] [-q] FILENAME",
+    usage: "check [-f FMT | --image-opts] [-T CACHE] [-r leaks|all [--dry-run]] [-U] \
+            [--output human|json] [-q] FILENAME",
     help: "\
   -f, --format FMT
      format of the image (found by its first bytes)
@@ -20,6 +29,10 @@ pub(super) const COMMAND: Command = Command {
      FILENAME is a string of options
   -T, --cache CACHE
      cache mode (writeback)
+  -r, --repair leaks|all
+     put right what is found: leaked clusters only, or everything
+  --dry-run
+     print what a repair would write, and write nothing
   -U, --force-share
      do not look at the locks of others
   --output human|json
@@ -33,6 +46,7 @@ exit status: 0 consistent, 1 not checked, 2 corrupt, 3 leaks, 63 no check for th
         Opt::flag("image-opts", None, &["image-opts"]),
         Opt::value("cache", Some('T'), &["cache"]),
         Opt::value("repair", Some('r'), &["repair"]),
+        Opt::flag("dry-run", None, &["dry-run"]),
         Opt::flag("share", Some('U'), &["force-share"]),
         Opt::value("output", None, &["output"]),
         Opt::flag("quiet", Some('q'), &["quiet"]),
@@ -46,23 +60,27 @@ const LEAKS: u8 = 3;
 const NO_CHECK: u8 = 63;
 
 fn run(args: &Args) -> Outcome {
-    match args.last("repair") {
-        None => {}
-        Some("leaks" | "all") => {
-            return Err(Failure::message("repairing (-r) is not available in this version"));
-        }
+    let kind = match args.last("repair") {
+        None => None,
+        Some("leaks") => Some(RepairKind::Leaks),
+        Some("all") => Some(RepairKind::All),
         Some(other) => {
             return Err(Failure::Usage(format!(
                 "--repair (-r) expects 'leaks' or 'all' not '{other}'"
             )));
         }
+    };
+    let dry = args.has("dry-run");
+    if dry && (!personality::is_native() || kind.is_none()) {
+        return Err(Failure::Usage("unrecognized option '--dry-run'".to_owned()));
     }
     let json = json_output(args)?;
     let [filename] = args.operands() else {
         return Err(Failure::Usage("Expecting one image file name".to_owned()));
     };
     let cache = cache_mode(args, "cache", CacheMode::WRITEBACK, "source cache option")?;
-    let flags = OpenFlags { share: args.has("share"), cache, ..OpenFlags::READ };
+    let access = if kind.is_some() && !dry { OpenFlags::WRITE } else { OpenFlags::READ };
+    let flags = OpenFlags { share: args.has("share"), cache, ..access };
     let mut layer = open_files(named(filename, args)?, &flags)?;
     let file = match (&layer.file, layer.driver) {
         (Some(file), Driver::Qcow2) => file.clone(),
@@ -75,28 +93,127 @@ fn run(args: &Args) -> Outcome {
     QcowOptions::take(&mut layer.options, &args.objects)
         .and_then(|options| options.check_encryption_of(&file))
         .map_err(|error| Failure::Error(prefix.clone(), error, 1))?;
-    let mut report = check(&*file.storage, &CheckOptions::default(), &mut |_| {})
-        .map_err(|error| unchecked(&error, prefix))?;
-    for finding in &report.findings {
-        out::error_text(&format!("{finding}\n"));
+    let output = Output { json, quiet: args.has("quiet"), filename };
+    let (report, fixed) = match kind {
+        None => (examine(&*file.storage, prefix)?, Fixed::default()),
+        Some(kind) => repair(&file.storage, kind, dry, &output, prefix)?,
+    };
+    if report.check_errors > 0 {
+        out::error_line("Check failed");
     }
-    if report.findings_dropped > 0 {
-        out::error_text(&format!("and {} more\n", report.findings_dropped));
-    }
-    report.findings.clear();
-    if !args.has("quiet") {
-        if json {
-            say!("{}\n", to_json(&report, filename).pretty());
-        } else {
-            print_human(&report);
-        }
-    }
+    output.print(&report, &fixed);
     Ok(match (report.check_errors > 0, report.corruptions > 0, report.leaks > 0) {
         (true, ..) => 1,
         (_, true, _) => CORRUPT,
         (_, _, true) => LEAKS,
         _ => 0,
     })
+}
+
+/// How results are printed.
+struct Output<'a> {
+    json: bool,
+    quiet: bool,
+    filename: &'a str,
+}
+
+impl Output<'_> {
+    fn print(&self, report: &Report, fixed: &Fixed) {
+        if self.quiet {
+        } else if self.json {
+            say!("{}\n", to_json(report, fixed, self.filename).pretty());
+        } else {
+            print_human(report);
+        }
+    }
+}
+
+/// What a repair has put right.
+#[derive(Default)]
+struct Fixed {
+    corruptions: u64,
+    leaks: u64,
+}
+
+/// Checks, and prints what is found.
+fn examine(storage: &dyn Storage, prefix: String) -> Result<Report, Failure> {
+    let mut progress = Progress::start(false, 1.0);
+    let report =
+        check(storage, &CheckOptions::default(), &mut |at| progress.update(at.done, at.total))
+            .map_err(|error| unchecked(&error, prefix))?;
+    for finding in &report.findings {
+        out::error_text(&format!("{finding}\n"));
+    }
+    print_dropped(&report);
+    Ok(report)
+}
+
+fn print_dropped(report: &Report) {
+    if report.findings_dropped > 0 {
+        out::error_text(&format!("and {} more\n", report.findings_dropped));
+    }
+}
+
+/// Checks, repairs, and checks again if there was anything to repair.
+fn repair(
+    storage: &Arc<dyn Storage>,
+    kind: RepairKind,
+    dry: bool,
+    output: &Output<'_>,
+    prefix: String,
+) -> Result<(Report, Fixed), Failure> {
+    let mut progress = Progress::start(false, 1.0);
+    let planned = plan_repair(&**storage, &RepairOptions::new(kind), &mut |at| {
+        progress.update(at.done, at.total);
+    });
+    let plan = planned.map_err(|error| unrepaired(&error, prefix.clone()))?;
+    for note in &plan.notes {
+        out::error_text(&format!("{note}\n"));
+    }
+    print_dropped(&plan.report);
+    if dry {
+        return Ok(print_steps(plan));
+    }
+    plan.execute(storage).map_err(|error| unrepaired(&error, prefix.clone()))?;
+    let fixed = Fixed { corruptions: plan.corruptions_fixed, leaks: plan.leaks_fixed };
+    if fixed.corruptions == 0 && fixed.leaks == 0 {
+        return Ok((plan.report, fixed));
+    }
+    if !output.quiet && !output.json {
+        say!(
+            "The following inconsistencies were found and repaired:\n\n    {} leaked clusters\n    {} \
+             corruptions\n\nDouble checking the fixed image now...\n",
+            fixed.leaks,
+            fixed.corruptions
+        );
+    }
+    drop(plan);
+    Ok((examine(&**storage, prefix)?, fixed))
+}
+
+/// Prints what would be written.
+fn print_steps(plan: RepairPlan) -> (Report, Fixed) {
+    if plan.is_empty() {
+        say!("Nothing would be written.\n");
+    }
+    for (number, step) in (1..).zip(plan.steps()) {
+        say!("{number}. {step}\n");
+    }
+    (plan.report, Fixed::default())
+}
+
+/// Why nothing was repaired, or not everything.
+fn unrepaired(error: &RepairError, prefix: String) -> Failure {
+    match error {
+        RepairError::Check(error) => unchecked(error, prefix),
+        RepairError::RebuildNeeded => {
+            Failure::message(format!("Check failed: {}", strerror(libc::EIO)))
+        }
+        error => {
+            out::error_text(&format!("ERROR {error}\n"));
+            Failure::message(format!("Check failed: {}", strerror(libc::EIO)))
+        }
+    }
 }
 
 /// Why there is no report: the header, or something that could not be read.
@@ -117,7 +234,7 @@ fn unchecked(error: &CheckError, prefix: String) -> Failure {
 }
 
 /// Counts that are zero are left out, except that of the errors of the check itself.
-fn to_json(report: &Report, filename: &str) -> Json {
+fn to_json(report: &Report, fixed: &Fixed, filename: &str) -> Json {
     let mut out = Json::Map(Vec::new());
     let mut push = |key, count: u64| {
         if count > 0 || key == "check-errors" {
@@ -128,8 +245,10 @@ fn to_json(report: &Report, filename: &str) -> Json {
     push("compressed-clusters", report.compressed_clusters);
     push("total-clusters", report.total_clusters);
     push("corruptions", report.corruptions);
+    push("corruptions-fixed", fixed.corruptions);
     push("check-errors", report.check_errors);
     push("leaks", report.leaks);
+    push("leaks-fixed", fixed.leaks);
     push("allocated-clusters", report.allocated_clusters);
     out.push("filename", filename);
     out.push("format", "qcow2");
