@@ -67,6 +67,9 @@ impl Disk {
         if self.cipher.is_some() {
             return Err(EngineError::CompressEncrypted);
         }
+        if self.has_data_file() {
+            return Err(EngineError::CompressWithDataFile);
+        }
         let cluster = self.geometry.cluster_size();
         let ends_whole = range.len.is_multiple_of(cluster) || range.end().get() == self.size();
         if self.geometry.in_cluster(range.start) != 0 || !ends_whole {

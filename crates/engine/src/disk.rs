@@ -35,6 +35,8 @@ pub struct DiskConfig {
     /// The image names a backing file, whether or not it is given above: an unallocated cluster may
     /// show it one day, so zeros and discards are made explicit.
     pub names_backing: bool,
+    /// The external data file of an image that has one.
+    pub data_file: Option<Arc<dyn Storage>>,
     /// How clusters are compressed.
     pub codec: Arc<dyn ClusterCodec>,
     /// How payload is encrypted, if it is.
@@ -60,6 +62,7 @@ pub struct Disk {
     /// Sectors of the file that are being encrypted in place.
     pub(crate) sectors: Arc<RangeTickets>,
     pub(crate) discard_no_unref: bool,
+    pub(crate) discard: DiscardPolicy,
     /// The end of the last new cluster whose tail was left to the file's own zeros.
     pub(crate) data_end: AtomicU64,
     pub(crate) header: RwLock<Header>,
@@ -80,8 +83,7 @@ impl std::fmt::Debug for Disk {
 impl Disk {
     /// Opens the disk that `header` describes. Reads the L1 table and nothing else.
     ///
-    /// The caller has refused what this engine does not do: external data files, and writing to dirty or
-    /// corrupt images.
+    /// The caller has refused writing to dirty or corrupt images.
     ///
     /// # Errors
     /// [`EngineError::CacheSizes`]; [`EngineError::Map`] if the L1 table cannot be read.
@@ -92,7 +94,11 @@ impl Disk {
     ) -> Result<Self, EngineError> {
         let geometry = header.geometry;
         let sizes = config.cache.resolve(geometry, header.size)?;
-        let file = Arc::new(ImageFile::new(storage, geometry, config.overlap));
+        let file = ImageFile::new(storage, geometry, config.overlap);
+        let file = Arc::new(match config.data_file {
+            Some(data) => file.with_data_file(data),
+            None => file,
+        });
         let sequencer = Arc::new(Sequencer::new(Arc::clone(&file)));
         let layout = RefcountLayout {
             order: header.refcount_order,
@@ -140,6 +146,7 @@ impl Disk {
             cipher: config.cipher,
             sectors: Arc::default(),
             discard_no_unref: config.discard_no_unref,
+            discard: config.discard,
             data_end: AtomicU64::new(0),
             header: RwLock::new(header.clone()),
             structure: Mutex::new(()),
@@ -234,7 +241,11 @@ impl Disk {
         let run = self.sequencer.lock();
         // The last cluster of the file is whole, for readers that expect it to be.
         let end = self.data_end.load(Ordering::Acquire);
-        if end > 0 && self.file.poisoned().is_none() && self.file.len()? < end {
+        if end > 0
+            && !self.has_data_file()
+            && self.file.poisoned().is_none()
+            && self.file.len()? < end
+        {
             self.file.set_len(end)?;
         }
         self.drain(&run)

@@ -71,6 +71,9 @@ pub enum EngineError {
         /// Why.
         source: Arc<io::Error>,
     },
+    /// A compressed write to an image with an external data file, which has no compressed clusters.
+    #[error("an image with an external data file has no compressed clusters")]
+    CompressWithDataFile,
     /// The image was found to be corrupt; it takes no writes until it is repaired.
     #[error("the image is marked corrupt and takes no writes until it is repaired")]
     MarkedCorrupt,

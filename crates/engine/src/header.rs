@@ -41,7 +41,7 @@ impl Disk {
         self.geometry
     }
 
-    fn read_header(&self) -> std::sync::RwLockReadGuard<'_, Header> {
+    pub(crate) fn read_header(&self) -> std::sync::RwLockReadGuard<'_, Header> {
         self.header.read().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -82,7 +82,7 @@ impl Disk {
         change(&mut new);
         let file = run.file();
         let mut present = vec![0; crate::read::usize_of(self.geometry.cluster_size())];
-        file.read_payload(HostOffset::new(0), &mut present)?;
+        file.read_image(HostOffset::new(0), &mut present)?;
         let steps = new.plan_change(&present)?;
         run.flush()?;
         for step in steps {

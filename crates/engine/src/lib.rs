@@ -23,6 +23,7 @@
 
 mod backing;
 mod compressed;
+mod data_file;
 mod disk;
 mod encrypted;
 mod error;

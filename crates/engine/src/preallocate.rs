@@ -82,6 +82,10 @@ impl Disk {
                             write.allocate()?;
                         }
                         Preallocation::Metadata if extended => {}
+                        // The new end of the data file is zeros already.
+                        Preallocation::Metadata if self.has_data_file() => {
+                            self.zero_old_data(target)?;
+                        }
                         Preallocation::Falloc if extended => write.allocate()?,
                         Preallocation::Falloc if plan.provenance() == Provenance::Fresh => {
                             write.allocate()?;
@@ -113,7 +117,7 @@ impl Disk {
                 }
             }
         }
-        if end > self.file.len()? {
+        if !self.has_data_file() && end > self.file.len()? {
             self.file.set_len(end)?;
         }
         Ok(())

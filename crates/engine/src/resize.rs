@@ -55,10 +55,17 @@ impl Disk {
             self.mapping.grow_l1(entries)?;
             drop(quiet);
         }
+        self.grow_data_file(old, size)?;
+        let preallocation = match preallocation {
+            // Read without the tables it must read alike, whoever writes to it.
+            Preallocation::Off if self.is_data_file_raw() => Preallocation::Metadata,
+            other => other,
+        };
         self.hide(grown, exposed)?;
         let cluster = self.geometry.cluster_size();
         let start = GuestOffset::new(old / cluster * cluster);
         self.preallocate(GuestRange { start, len: size - start.get() }, preallocation)?;
+        self.file.set_data_len(size)?;
         let run = self.sequencer.lock();
         run.flush()?;
         self.switch_size(&run, size)

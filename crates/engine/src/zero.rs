@@ -114,6 +114,7 @@ impl Disk {
         mut range: GuestRange,
         change: Change,
     ) -> Result<bool, EngineError> {
+        self.change_data_file(range, change)?;
         while !range.is_empty() {
             let pin = self.sequencer.pins().pin();
             match self.mapping.change(range, change)? {

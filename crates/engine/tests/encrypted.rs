@@ -28,6 +28,7 @@ fn open(storage: &Arc<MemStorage>, header: &Header, passphrase: &str) -> Disk {
         discard_no_unref: false,
         backing: None,
         names_backing: false,
+        data_file: None,
         codec: Arc::new(Deflate::default()),
         cipher: Some(cipher),
     };

@@ -25,6 +25,7 @@ fn open(storage: &Arc<MemStorage>, writable: bool) -> Disk {
         discard_no_unref: false,
         backing: None,
         names_backing: false,
+        data_file: None,
         codec: Arc::new(Deflate::default()),
         cipher: None,
     };

@@ -10,7 +10,7 @@ use holstein_check::{CheckOptions, check};
 use holstein_codec::Deflate;
 use holstein_crypto::{Numbering, SectorCipher};
 use holstein_engine::{Backing, Disk, DiskConfig, DiskExtentKind, EngineError, Preallocation};
-use holstein_format::{Header, Version};
+use holstein_format::{AutoclearFeatures, Header, HeaderExtension, IncompatibleFeatures, Version};
 use holstein_guard::RegionMask;
 use holstein_refcount::DiscardPolicy;
 use holstein_storage::{MemStorage, Storage};
@@ -27,6 +27,8 @@ struct Setup {
     cluster_bits: u32,
     /// Extended L2 entries; only in version 3.
     extended: bool,
+    /// 0: no external data file; 1: one; 2: a raw one. Only in version 3.
+    data_file: u8,
     order: u32,
     size: u64,
     /// Bytes of a backing disk.
@@ -42,7 +44,10 @@ struct Setup {
 fn any_setup() -> impl Strategy<Value = Setup> {
     let size = (1..MOST / 512).prop_map(|sectors| sectors * 512);
     (
-        prop_oneof![2 => Just((true, false)), 3 => Just((false, false)), 2 => Just((false, true))],
+        (
+            prop_oneof![2 => Just((true, false)), 3 => Just((false, false)), 2 => Just((false, true))],
+            prop_oneof![4 => Just(0_u8), 1 => Just(1), 1 => Just(2)],
+        ),
         prop_oneof![3 => Just(9_u32), 2 => Just(12), 1 => Just(16), 1 => Just(21)],
         0..=6_u32,
         size,
@@ -53,13 +58,15 @@ fn any_setup() -> impl Strategy<Value = Setup> {
         prop_oneof![3 => Just(None), 1 => Just(Some(Numbering::Guest)), 1 => Just(Some(Numbering::Host))],
     )
         .prop_map(
-            |((v2, extended), cluster_bits, order, size, backing, cache, keep, punch, numbering)| Setup {
+            |(((v2, extended), data_file), cluster_bits, order, size, backing, cache, keep, punch, numbering)| Setup {
                 version: if v2 { Version::V2 } else { Version::V3 },
                 cluster_bits: if extended { cluster_bits.max(14) } else { cluster_bits },
                 extended,
+                data_file: if v2 { 0 } else { data_file },
                 order: if v2 { 4 } else { order },
                 size,
-                backing,
+                // A raw data file is all there is.
+                backing: backing.filter(|_| v2 || data_file != 2),
                 cache,
                 keep,
                 punch,
@@ -187,6 +194,7 @@ fn cipher(numbering: Option<Numbering>) -> Option<Arc<dyn SectorCipher>> {
 struct World {
     setup: Setup,
     storage: Arc<MemStorage>,
+    data: Arc<MemStorage>,
     header: Header,
     disk: Disk,
     bytes: Vec<u8>,
@@ -195,7 +203,7 @@ struct World {
 impl World {
     fn open(
         setup: &Setup,
-        storage: &Arc<MemStorage>,
+        (storage, data): (&Arc<MemStorage>, &Arc<MemStorage>),
         header: &Header,
         backing: Option<u64>,
     ) -> Result<Disk, EngineError> {
@@ -215,6 +223,8 @@ impl World {
             discard_no_unref: setup.keep,
             backing: backing.map(|len| Arc::new(Below(len)) as Arc<dyn Backing>),
             names_backing: false,
+            data_file: (setup.data_file > 0)
+                .then(|| Arc::<MemStorage>::clone(data) as Arc<dyn Storage>),
             codec: Arc::new(Deflate::default()),
             cipher: cipher(setup.numbering),
         };
@@ -222,17 +232,28 @@ impl World {
     }
 
     fn new(setup: &Setup) -> Result<Self, EngineError> {
-        let (storage, header) =
+        let (storage, mut header) =
             common::empty(setup.version, setup.cluster_bits, setup.extended, setup.order);
-        let disk = Self::open(setup, &storage, &header, None)?;
+        if setup.data_file > 0 {
+            header.incompatible.insert(IncompatibleFeatures::DATA_FILE);
+            header.extensions.insert(0, HeaderExtension::DataFile(b"data".to_vec()));
+            if setup.data_file == 2 {
+                header.autoclear.insert(AutoclearFeatures::RAW_DATA_FILE);
+            }
+            let bytes = header.encode().expect("it fits");
+            storage.write_at(HostOffset::new(0), &bytes).expect("memory");
+        }
+        // What was in the file before is nobody's business.
+        let data = Arc::new(MemStorage::from_bytes(&[0xdd; 100 << 10]));
+        let disk = Self::open(setup, (&storage, &data), &header, None)?;
         disk.resize(setup.size, Preallocation::Off)?;
         let header = disk.header();
         disk.close()?;
-        let disk = Self::open(setup, &storage, &header, setup.backing)?;
+        let disk = Self::open(setup, (&storage, &data), &header, setup.backing)?;
         let shown = setup.backing.unwrap_or(0).min(setup.size);
         let mut bytes: Vec<u8> = (0..shown).map(below).collect();
         bytes.resize(setup.size as usize, 0);
-        Ok(Self { setup: setup.clone(), storage, header, disk, bytes })
+        Ok(Self { setup: setup.clone(), storage, data, header, disk, bytes })
     }
 
     /// The part of a range that is on the disk; `None` if nothing is.
@@ -253,12 +274,19 @@ impl World {
         self.storage.read_at(HostOffset::new(0), &mut first).expect("memory");
         let header = Header::decode(&first, len, holstein_format::DecodePurpose::Use);
         prop_assert_eq!(header.as_ref(), Ok(&self.header));
+        if self.setup.data_file > 0 {
+            prop_assert_eq!(self.data.len().expect("memory"), self.bytes.len() as u64);
+        }
+        if self.setup.data_file == 2 && self.setup.numbering.is_none() {
+            prop_assert!(self.data.to_bytes().expect("small") == self.bytes, "the raw data file");
+        }
         Ok(())
     }
 
     fn reopen(&mut self) -> Result<(), TestCaseError> {
         self.close()?;
-        self.disk = Self::open(&self.setup, &self.storage, &self.header, self.setup.backing)
+        let files = (&self.storage, &self.data);
+        self.disk = Self::open(&self.setup, files, &self.header, self.setup.backing)
             .expect("it was closed");
         Ok(())
     }
@@ -293,6 +321,9 @@ impl World {
                 let data = compressible(range.1 as usize, cluster as usize, seed);
                 let before = self.bytes[all(range)].to_vec();
                 match self.disk.write_compressed_at(start, &data) {
+                    Err(EngineError::CompressWithDataFile) => {
+                        prop_assert!(self.setup.data_file > 0);
+                    }
                     Ok(()) => self.bytes[all(range)].copy_from_slice(&data),
                     Err(EngineError::CompressEncrypted) => {
                         prop_assert!(self.setup.numbering.is_some());
@@ -423,9 +454,9 @@ impl World {
                         DiskExtentKind::Data => {
                             let host = extent.host.expect("nothing is compressed");
                             let mut found = vec![0; part.len()];
-                            self.storage
-                                .read_at(HostOffset::new(host), &mut found)
-                                .expect("memory");
+                            let file =
+                                if self.setup.data_file > 0 { &self.data } else { &self.storage };
+                            file.read_at(HostOffset::new(host), &mut found).expect("memory");
                             prop_assert!(found == part, "extent at {:#x}", at);
                         }
                     }
@@ -473,6 +504,7 @@ fn reading_only_writes_nothing() {
         version: Version::V3,
         cluster_bits: 12,
         extended: false,
+        data_file: 0,
         order: 4,
         size: 1 << 20,
         backing: None,
@@ -493,6 +525,7 @@ fn reading_only_writes_nothing() {
         discard_no_unref: false,
         backing: None,
         names_backing: false,
+        data_file: None,
         codec: Arc::new(Deflate::default()),
         cipher: None,
     };

@@ -63,6 +63,14 @@ pub enum EntryError {
         /// The whole entry.
         raw: u64,
     },
+    /// A cluster in the external data file that is not where it is in the disk.
+    #[error("host offset {host} in the data file for guest offset {at:#x}, which must be equal")]
+    DataFileMoved {
+        /// Where the entry says it is.
+        host: HostOffset,
+        /// A guest byte of the cluster.
+        at: u64,
+    },
     /// A compressed cluster in an image with an external data file.
     #[error("entry {raw:#018x} is compressed in an image with an external data file")]
     CompressedWithDataFile {

@@ -1,4 +1,7 @@
 //! Reads, cleared writes and barriers.
+//!
+//! With an external data file payload goes there, and everything else to the image file. A barrier
+//! is one of both.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,6 +19,9 @@ use crate::{GuardError, Intent, RegionMask, RegionSet};
 /// something is not yet durable, which is written once between two barriers.
 pub struct ImageFile {
     storage: Arc<dyn Storage>,
+    /// Where payload is: the same storage, or the external data file.
+    payload: Arc<dyn Storage>,
+    has_data_file: bool,
     geometry: Geometry,
     regions: RegionSet,
     checked: RegionMask,
@@ -30,10 +36,10 @@ impl std::fmt::Debug for ImageFile {
 }
 
 /// A write that was found to hit nothing it must not hit.
-#[derive(Debug)]
 #[must_use = "a cleared write does nothing until it is written"]
 pub struct ClearedWrite<'a> {
     file: &'a ImageFile,
+    storage: &'a dyn Storage,
     range: HostRange,
 }
 
@@ -42,13 +48,27 @@ impl ImageFile {
     #[must_use]
     pub fn new(storage: Arc<dyn Storage>, geometry: Geometry, checked: RegionMask) -> Self {
         Self {
+            payload: Arc::clone(&storage),
             storage,
+            has_data_file: false,
             geometry,
             regions: RegionSet::new(),
             checked,
             poison: OnceLock::new(),
             unflushed: AtomicBool::new(false),
         }
+    }
+
+    /// The same with payload in an external data file, in which there is no metadata to hit.
+    #[must_use]
+    pub fn with_data_file(self, data: Arc<dyn Storage>) -> Self {
+        Self { payload: data, has_data_file: true, ..self }
+    }
+
+    /// The external data file, if there is one.
+    #[must_use]
+    pub fn data_file(&self) -> Option<&Arc<dyn Storage>> {
+        self.has_data_file.then_some(&self.payload)
     }
 
     /// The storage below. Writing to it directly breaks every promise made here.
@@ -86,13 +106,30 @@ impl ImageFile {
         Ok(())
     }
 
+    /// Reads from the image file; what lies past its end reads as zeros.
+    ///
+    /// # Errors
+    /// [`GuardError::Read`].
+    pub fn read_image(&self, at: HostOffset, into: &mut [u8]) -> Result<(), GuardError> {
+        Self::read_padded(&*self.storage, at, into)
+    }
+
     /// Reads payload into one buffer; what lies past the end of the file reads as zeros.
     ///
     /// # Errors
     /// [`GuardError::Read`].
     #[inline]
     pub fn read_payload(&self, at: HostOffset, into: &mut [u8]) -> Result<(), GuardError> {
-        let got = self.storage.read_at(at, into).map_err(|e| GuardError::Read {
+        Self::read_padded(&*self.payload, at, into)
+    }
+
+    #[inline]
+    fn read_padded(
+        storage: &dyn Storage,
+        at: HostOffset,
+        into: &mut [u8],
+    ) -> Result<(), GuardError> {
+        let got = storage.read_at(at, into).map_err(|e| GuardError::Read {
             at,
             len: into.len() as u64,
             source: Arc::new(e),
@@ -113,7 +150,7 @@ impl ImageFile {
         into: &mut [IoSliceMut<'_>],
     ) -> Result<(), GuardError> {
         let len: usize = into.iter().map(|b| b.len()).sum();
-        let mut got = self.storage.read_vectored_at(at, into).map_err(|e| GuardError::Read {
+        let mut got = self.payload.read_vectored_at(at, into).map_err(|e| GuardError::Read {
             at,
             len: len as u64,
             source: Arc::new(e),
@@ -138,6 +175,20 @@ impl ImageFile {
         if let Some(source) = self.poison.get() {
             return Err(GuardError::Poisoned { source: Arc::clone(source) });
         }
+        if self.has_data_file && matches!(intent, Intent::Payload) {
+            return Ok(ClearedWrite { file: self, storage: &*self.payload, range });
+        }
+        self.clear_in_image(intent, range)
+    }
+
+    fn clear_in_image(
+        &self,
+        intent: Intent,
+        range: HostRange,
+    ) -> Result<ClearedWrite<'_>, GuardError> {
+        if let Some(source) = self.poison.get() {
+            return Err(GuardError::Poisoned { source: Arc::clone(source) });
+        }
         let first = self.geometry.host_cluster(range.start);
         // A write of nothing touches nothing, wherever it begins.
         let count = match range.len {
@@ -149,7 +200,7 @@ impl ImageFile {
         if let Some(hit) = hit.first() {
             return Err(GuardError::Overlap { intent: intent.name(), range, hit });
         }
-        Ok(ClearedWrite { file: self, range })
+        Ok(ClearedWrite { file: self, storage: &*self.storage, range })
     }
 
     /// Clears and writes one buffer.
@@ -209,7 +260,8 @@ impl ImageFile {
         }
         // Cleared first: a write that comes during the flush is left for the next one.
         self.unflushed.store(false, Ordering::SeqCst);
-        match self.storage.flush() {
+        let data = if self.has_data_file { self.payload.flush() } else { Ok(()) };
+        match data.and_then(|()| self.storage.flush()) {
             Ok(()) => Ok(()),
             Err(e) => {
                 let source = Arc::clone(self.poison.get_or_init(|| Arc::new(e)));
@@ -225,11 +277,19 @@ impl ImageFile {
         self.poison.get()
     }
 
-    /// Tells the host that the content of the range does not matter. Failure is ignored: a discard
-    /// is advice.
+    /// Tells the host that the content of a range of free clusters of the image file does not matter.
+    /// Failure is ignored: a discard is advice.
     pub fn discard(&self, range: HostRange) {
-        if let Ok(cleared) = self.clear(Intent::Payload, range) {
-            let _ = cleared.file.storage.discard(cleared.range);
+        if self.clear_in_image(Intent::Payload, range).is_ok() {
+            let _ = self.storage.discard(range);
+            self.touch();
+        }
+    }
+
+    /// The same for payload that nobody needs, in the external data file; nothing without one.
+    pub fn discard_data(&self, range: HostRange) {
+        if self.has_data_file && self.poison.get().is_none() {
+            let _ = self.payload.discard(range);
             self.touch();
         }
     }
@@ -250,6 +310,21 @@ impl ImageFile {
         Ok(self.len()? == 0)
     }
 
+    /// Gives the external data file the length of the disk; nothing without one.
+    ///
+    /// # Errors
+    /// As for [`Self::set_len`].
+    pub fn set_data_len(&self, len: u64) -> Result<(), GuardError> {
+        if !self.has_data_file || !self.payload.capabilities().resizable {
+            return Ok(());
+        }
+        if let Some(source) = self.poison.get() {
+            return Err(GuardError::Poisoned { source: Arc::clone(source) });
+        }
+        self.touch();
+        self.payload.set_len(len).map_err(|e| GuardError::Length { source: Arc::new(e) })
+    }
+
     /// Cuts the file or grows it with zeros.
     ///
     /// # Errors
@@ -260,6 +335,12 @@ impl ImageFile {
         }
         self.touch();
         self.storage.set_len(len).map_err(|e| GuardError::Length { source: Arc::new(e) })
+    }
+}
+
+impl std::fmt::Debug for ClearedWrite<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ClearedWrite").field("range", &self.range).finish_non_exhaustive()
     }
 }
 
@@ -279,7 +360,7 @@ impl ClearedWrite<'_> {
             self.range.len,
             "a cleared write has the length it asked for"
         );
-        let result = self.file.storage.write_at(self.range.start, from);
+        let result = self.storage.write_at(self.range.start, from);
         self.file.touch();
         result.map_err(|e| self.failed(e))
     }
@@ -291,7 +372,7 @@ impl ClearedWrite<'_> {
     pub fn write_vectored(self, from: &[IoSlice<'_>]) -> Result<(), GuardError> {
         let len: u64 = from.iter().map(|b| b.len() as u64).sum();
         assert_eq!(len, self.range.len, "a cleared write has the length it asked for");
-        let result = self.file.storage.write_vectored_at(self.range.start, from);
+        let result = self.storage.write_vectored_at(self.range.start, from);
         self.file.touch();
         result.map_err(|e| self.failed(e))
     }
@@ -301,7 +382,7 @@ impl ClearedWrite<'_> {
     /// # Errors
     /// [`GuardError::Write`].
     pub fn write_zeroes(self) -> Result<(), GuardError> {
-        let result = self.file.storage.write_zeroes(self.range);
+        let result = self.storage.write_zeroes(self.range);
         self.file.touch();
         result.map_err(|e| self.failed(e))
     }
@@ -311,7 +392,7 @@ impl ClearedWrite<'_> {
     /// # Errors
     /// [`GuardError::Write`].
     pub fn allocate(self) -> Result<(), GuardError> {
-        let result = self.file.storage.allocate(self.range);
+        let result = self.storage.allocate(self.range);
         self.file.touch();
         result.map_err(|e| self.failed(e))
     }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use holstein_crypto::Secret;
 use holstein_engine::{Backing, Preallocation};
 use holstein_format::{
-    CompatibleFeatures, CompressionType, CryptMethod, Header, HeaderExtension, RefcountOrder,
-    RefcountTableEntry, Version,
+    AutoclearFeatures, CompatibleFeatures, CompressionType, CryptMethod, Header, HeaderExtension,
+    IncompatibleFeatures, RefcountOrder, RefcountTableEntry, Version,
 };
 use holstein_storage::{Create, FileOptions, FileStorage, LockMode, Storage};
 use holstein_units::{ClusterBits, Geometry, HostOffset, SECTOR};
@@ -36,6 +36,7 @@ pub struct CreateOptions {
     refcount_bits: u32,
     lazy_refcounts: bool,
     extended_l2: bool,
+    data_file: Option<(Vec<u8>, Arc<dyn Storage>, bool)>,
     compression: CompressionType,
     preallocation: Preallocation,
     legacy_aes: Option<Secret>,
@@ -55,6 +56,7 @@ impl CreateOptions {
             refcount_bits: 16,
             lazy_refcounts: false,
             extended_l2: false,
+            data_file: None,
             compression: CompressionType::Deflate,
             preallocation: Preallocation::Off,
             legacy_aes: None,
@@ -128,6 +130,13 @@ impl CreateOptions {
         self
     }
 
+    /// Puts payload into another file: `name` is stored as it is, `data` is the file. With `raw` the
+    /// data file always reads as the disk does.
+    pub fn data_file(mut self, name: Vec<u8>, data: Arc<dyn Storage>, raw: bool) -> Self {
+        self.data_file = Some((name, data, raw));
+        self
+    }
+
     /// How [`Self::create`] opens the file.
     pub fn file_options(mut self, options: FileOptions) -> Self {
         self.file = Some(options);
@@ -167,6 +176,12 @@ impl CreateOptions {
         let mut options = OpenOptions::new();
         if let Some(passphrase) = &self.legacy_aes {
             options = options.passphrase(passphrase.clone());
+        }
+        if let Some((_, data, _)) = &self.data_file {
+            if data.capabilities().resizable {
+                data.set_len(0).map_err(failed)?;
+            }
+            options = options.data_file(Arc::clone(data));
         }
         let alone = options.clone().no_backing();
         // Nothing has been promised yet: one barrier at the end is as good as many on the way.
@@ -209,6 +224,9 @@ impl CreateOptions {
             if self.extended_l2 {
                 return needs("extended L2 entries");
             }
+            if self.data_file.is_some() {
+                return needs("external data file");
+            }
             if self.compression != CompressionType::Deflate {
                 return needs("compression type");
             }
@@ -226,6 +244,11 @@ impl CreateOptions {
         let hides = self.preallocation != Preallocation::Off && !self.extended_l2;
         if self.backing_file.is_some() && hides {
             return invalid("preallocation would hide the backing file".to_owned());
+        }
+        if let Some((_, _, true)) = &self.data_file
+            && self.backing_file.is_some()
+        {
+            return invalid("a raw data file and a backing file exclude each other".to_owned());
         }
         let geometry = Geometry::new(bits, self.extended_l2);
         let max_entries = holstein_format::limits::MAX_L1_BYTES / 8;
@@ -245,6 +268,13 @@ impl CreateOptions {
         header.refcount_table_clusters = 1;
         if self.lazy_refcounts {
             header.compatible.insert(CompatibleFeatures::LAZY_REFCOUNTS);
+        }
+        if let Some((name, _, raw)) = &self.data_file {
+            header.incompatible.insert(IncompatibleFeatures::DATA_FILE);
+            if *raw {
+                header.autoclear.insert(AutoclearFeatures::RAW_DATA_FILE);
+            }
+            header.extensions.insert(0, HeaderExtension::DataFile(name.clone()));
         }
         header.backing_file.clone_from(&self.backing_file);
         if let Some(format) = &self.backing_format {

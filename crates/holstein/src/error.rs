@@ -224,6 +224,7 @@ fn engine_kind(error: &EngineError) -> ErrorKind {
     match error {
         EngineError::OutOfRange { .. } => ErrorKind::OutOfRange,
         EngineError::ReadOnly => ErrorKind::ReadOnly,
+        EngineError::CompressWithDataFile => ErrorKind::Unsupported,
         EngineError::MarkedCorrupt => ErrorKind::Corrupt,
         EngineError::Compressed { .. } => ErrorKind::Corrupt,
         EngineError::CompressEncrypted => ErrorKind::Unsupported,

@@ -43,6 +43,7 @@ pub struct OpenOptions {
     backing: Option<Arc<dyn Backing>>,
     no_backing: bool,
     passphrase: Option<Secret>,
+    data_file: Option<Arc<dyn Storage>>,
 }
 
 impl std::fmt::Debug for OpenOptions {
@@ -137,6 +138,13 @@ impl OpenOptions {
         self
     }
 
+    /// The external data file of an image that has one. Nothing that an image names is opened by the
+    /// library itself: without this such an image is refused.
+    pub fn data_file(mut self, data: Arc<dyn Storage>) -> Self {
+        self.data_file = Some(data);
+        self
+    }
+
     /// Opens the image at `path` for reading and writing.
     ///
     /// # Errors
@@ -211,14 +219,15 @@ impl OpenOptions {
         writable: bool,
     ) -> Result<Disk, Error> {
         let cipher = self.cipher(header)?;
-        if header.incompatible.contains(IncompatibleFeatures::DATA_FILE) {
-            return unsupported("images with an external data file");
+        let has_data_file = header.incompatible.contains(IncompatibleFeatures::DATA_FILE);
+        if has_data_file && self.data_file.is_none() {
+            return not_given("an external data file");
         }
         if header.compression != CompressionType::Deflate {
             return unsupported("images with zstd compression");
         }
         if header.backing_file.is_some() && self.backing.is_none() && !self.no_backing {
-            return unsupported("the image has a backing file, and none was given");
+            return not_given("a backing file");
         }
         Ok(Disk::open(
             storage,
@@ -231,6 +240,7 @@ impl OpenOptions {
                 discard_no_unref: self.discard_no_unref,
                 backing: self.backing.clone(),
                 names_backing: header.backing_file.is_some(),
+                data_file: self.data_file.clone().filter(|_| has_data_file),
                 codec: Arc::new(Deflate::default()),
                 cipher,
             },
@@ -246,6 +256,10 @@ impl OpenOptions {
             (CryptMethod::Aes, None) => Err(Cause::NeedsPassphrase.into()),
         }
     }
+}
+
+fn not_given<T>(what: &str) -> Result<T, Error> {
+    Err(Cause::Unsupported(format!("the image has {what}, and none was given")).into())
 }
 
 fn unsupported<T>(what: &str) -> Result<T, Error> {

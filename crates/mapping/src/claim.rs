@@ -57,6 +57,7 @@ impl Claim {
         let at = inner.geometry.guest_offset(GuestCluster::new(self.first + n));
         let bits = || self.hold.get(word + 1);
         let entry = ClusterEntry::decode(self.hold.get(word), bits, &inner.rules)
+            .and_then(|entry| inner.check_place(entry.cluster, at).map(|()| entry))
             .map_err(|source| MapError::L2Entry { at, source })?;
         Ok((entry, at))
     }

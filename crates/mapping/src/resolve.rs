@@ -78,7 +78,10 @@ impl Mapping {
             if words.note() != note::TRUSTED {
                 return None;
             }
-            inner.in_place(words, place.word, place.left, range)
+            inner
+                .in_place(words, place.word, place.left, range)
+                // What is elsewhere in a data file is for prepare_write to refuse.
+                .filter(|(at, _)| !inner.rules.data_file || at.get() == range.start.get())
         })?
     }
 }
@@ -157,11 +160,34 @@ impl Inner {
         ))
     }
 
+    /// With a data file: whether the cluster that maps `at` is where it must be, at the offset that it
+    /// has in the disk.
+    #[inline]
+    pub(crate) fn check_place(
+        &self,
+        state: ClusterState,
+        at: GuestOffset,
+    ) -> Result<(), EntryError> {
+        if !self.rules.data_file {
+            return Ok(());
+        }
+        match state {
+            ClusterState::Data { at: host, .. } | ClusterState::Zero { at: Some(host), .. }
+                if host.get() != at.get() - self.geometry.in_cluster(at) =>
+            {
+                Err(EntryError::DataFileMoved { host, at: at.get() })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// What an entry makes of the part of its cluster from `at` on.
     #[inline]
     fn kind(&self, raw: u64, at: GuestOffset) -> Result<ExtentKind, EntryError> {
         let skip = self.geometry.in_cluster(at);
-        Ok(match ClusterState::decode(raw, &self.rules)? {
+        let state = ClusterState::decode(raw, &self.rules)?;
+        self.check_place(state, at)?;
+        Ok(match state {
             ClusterState::Unallocated => ExtentKind::Unallocated { at: None },
             ClusterState::Zero { at, .. } => ExtentKind::Zero { at: at.map(|at| at + skip) },
             ClusterState::Data { at, .. } => ExtentKind::Data { at: at + skip },
@@ -175,7 +201,9 @@ impl Inner {
         word: usize,
         at: GuestOffset,
     ) -> Result<ClusterState, (GuestOffset, EntryError)> {
-        ClusterState::decode(words.get(word), &self.rules).map_err(|source| (at, source))
+        ClusterState::decode(words.get(word), &self.rules)
+            .and_then(|state| self.check_place(state, at).map(|()| state))
+            .map_err(|source| (at, source))
     }
 
     /// The longest extent from `at` on, within the `left` entries of the slice and `want` bytes.
@@ -239,7 +267,10 @@ impl Inner {
             if done >= want {
                 break;
             }
-            let entry = match (self.entry(words, word + self.slices.words(n)), found) {
+            let checked = self
+                .entry(words, word + self.slices.words(n))
+                .and_then(|entry| self.check_place(entry.cluster, at + done).map(|()| entry));
+            let entry = match (checked, found) {
                 (Ok(entry), _) => entry,
                 // A bad entry is reported to the request that asks for it.
                 (Err(_), Some(extent)) => return Ok(Stretch { extent, whole: false }),

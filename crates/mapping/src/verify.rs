@@ -32,6 +32,8 @@ impl Inner {
         // A table that lies on other metadata is found before anything is stored in it.
         let range = HostRange { start: slice, len: self.slices.bytes() };
         let _cleared = self.file.clear(Intent::Metadata(Region::ActiveL2), range)?;
+        // Clusters of a data file are nobody else's, and are not counted.
+        let exclusive = if self.rules.data_file { Vec::new() } else { exclusive };
         for at in exclusive {
             trusted = trusted && self.is_sole(self.geometry.host_cluster(at), true)?;
             if !trusted {

@@ -191,6 +191,10 @@ impl Inner {
         let guest = range.split_at(clusters * cluster - skip).0;
         let (first_at, reservation, provenance) = match kept {
             Some(at) => (at, None, Provenance::Stale),
+            // Guest and data file have the same offsets.
+            None if self.rules.data_file => {
+                (HostOffset::new(first * cluster), None, Provenance::Stale)
+            }
             None => match self.refcounts.reserve(clusters)? {
                 Reserved::Got(r) => {
                     let provenance = r.provenance();
@@ -238,7 +242,7 @@ impl Inner {
             true => Own::InPlace(host),
             false => Own::Reserved(host),
         };
-        if !suspect {
+        if !suspect || self.rules.data_file {
             return Ok(Ok(own));
         }
         // The flag lies for some entry of this slice: ask the count.
@@ -252,6 +256,10 @@ impl Inner {
 
     /// Retires what an entry held, unless it is at `kept` still.
     pub(crate) fn retire_state(&self, old: ClusterState, kept: u64, freed: Freed) {
+        if self.rules.data_file {
+            // Nothing in the data file is counted.
+            return;
+        }
         match old {
             ClusterState::Unallocated | ClusterState::Zero { at: None, .. } => {}
             ClusterState::Data { at, .. } | ClusterState::Zero { at: Some(at), .. } => {

@@ -263,12 +263,13 @@ impl World {
     }
 
     fn reserve_bytes(&mut self, bytes: u64) -> Result<ByteReservation, TestCaseError> {
-        for _ in 0..1000 {
+        for round in 1..1000 {
             match self.refcounts.reserve_bytes(bytes) {
                 Ok(ReservedBytes::Got(reservation)) => return Ok(reservation),
                 Ok(ReservedBytes::Wanted(wanted)) => self.watch(|w| w.fetch(wanted))?,
                 Err(error) => return Err(TestCaseError::fail(error.to_string())),
             }
+            self.make_way(round);
         }
         Err(TestCaseError::fail("room for a stream needs more than 1000 fetches"))
     }
@@ -341,13 +342,18 @@ impl World {
                 Ok(Reserved::Wanted(wanted)) => self.watch(|w| w.fetch(wanted))?,
                 Err(error) => return Err(TestCaseError::fail(error.to_string())),
             }
-            // Where reservations hold all blocks of a tiny cache but one, a run in two blocks waits
-            // for one of them to be committed or dropped.
-            if round % 100 == 0 && !self.reservations.is_empty() {
-                self.give_back(0);
-            }
+            self.make_way(round);
         }
         Err(TestCaseError::fail("a reservation needs more than 1000 fetches"))
+    }
+
+    /// Where reservations hold all blocks of a tiny cache but one, a run in two blocks waits for one of
+    /// them to be committed or dropped.
+    fn make_way(&mut self, round: u32) {
+        if round.is_multiple_of(100) && !self.reservations.is_empty() {
+            self.give_back(0);
+            self.hint = None;
+        }
     }
 
     fn give_back(&mut self, n: usize) {
@@ -401,11 +407,7 @@ impl World {
         match op {
             Op::Reserve(want) => {
                 let want = want.min(self.cluster / 8);
-                let held = self.reservations.len();
                 let reservation = self.reserve(want)?;
-                if self.reservations.len() < held {
-                    self.hint = None;
-                }
                 prop_assert_eq!(reservation.count(), want);
                 let first = reservation.first().get();
                 self.judge_place((first, want), epoch, reservation.provenance(), pins)?;

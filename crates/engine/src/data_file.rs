@@ -1,0 +1,92 @@
+//! What an external data file needs beside the tables: its length, and its own zeros.
+//!
+//! Guest bytes are at the same offset in the data file. Nothing in it is counted, so a discard may go
+//! to it at once: whoever writes there later does so after the discard returned.
+//!
+//! # Spec
+//! "External data file".
+
+use holstein_format::AutoclearFeatures;
+use holstein_guard::Intent;
+use holstein_mapping::{Change, CowPart};
+use holstein_units::{GuestRange, HostOffset, HostRange};
+
+use crate::EngineError;
+use crate::disk::Disk;
+
+/// The same bytes in the data file.
+fn in_data_file(range: GuestRange) -> HostRange {
+    HostRange { start: HostOffset::new(range.start.get()), len: range.len }
+}
+
+impl Disk {
+    /// Whether payload is in an external data file.
+    pub(crate) fn has_data_file(&self) -> bool {
+        self.file.data_file().is_some()
+    }
+
+    /// Whether the data file must read as the disk does.
+    pub(crate) fn is_data_file_raw(&self) -> bool {
+        self.has_data_file()
+            && self.read_header().autoclear.contains(AutoclearFeatures::RAW_DATA_FILE)
+    }
+
+    /// A part of a cluster without what lies past the end of the disk, where there is a data file, which
+    /// ends there.
+    pub(crate) fn within_data_file(&self, part: CowPart) -> CowPart {
+        if !self.has_data_file() {
+            return part;
+        }
+        let inside = self.size().saturating_sub(part.guest.start.get());
+        CowPart { guest: part.guest.split_at(inside).0, ..part }
+    }
+
+    /// Does to the data file what a change of whole clusters or parts of them does to the disk, before
+    /// the tables say so.
+    pub(crate) fn change_data_file(
+        &self,
+        range: GuestRange,
+        change: Change,
+    ) -> Result<(), EngineError> {
+        if !self.has_data_file() {
+            return Ok(());
+        }
+        let inside = self.size().saturating_sub(range.start.get());
+        let range = in_data_file(range.split_at(inside).0);
+        if range.is_empty() {
+            return Ok(());
+        }
+        if self.is_data_file_raw() {
+            self.file.clear(Intent::Payload, range)?.write_zeroes()?;
+            return Ok(());
+        }
+        let request = matches!(
+            change,
+            Change::Discard { .. }
+                | Change::Zero { unmap: true }
+                | Change::ZeroEmpty { unmap: true }
+        );
+        if request && self.discard.request {
+            self.file.discard_data(range);
+        }
+        Ok(())
+    }
+
+    /// Makes the data file as long as a disk that grows from `old` to `size` bytes, the new range all
+    /// zeros.
+    pub(crate) fn grow_data_file(&self, old: u64, size: u64) -> Result<(), EngineError> {
+        // A file that was longer than the disk shows nothing of its end.
+        self.file.set_data_len(old)?;
+        Ok(self.file.set_data_len(size)?)
+    }
+
+    /// Makes a range of the data file read as zeros, as far as it is within the present disk.
+    pub(crate) fn zero_old_data(&self, range: HostRange) -> Result<(), EngineError> {
+        let inside = self.size().saturating_sub(range.start.get());
+        let range = range.split_at(inside).0;
+        if range.is_empty() {
+            return Ok(());
+        }
+        Ok(self.file.clear(Intent::Payload, range)?.write_zeroes()?)
+    }
+}
