@@ -5,11 +5,12 @@
 //! and is copied from one to the other. The other lines run with the real tools in one directory
 //! and with the program in the other, and have to print the same to standard output and to standard
 //! error, and end with the same status. Space taken on the host is left out. Without a `qemu-img` of
-//! version 10.0 on the path nothing is compared, which is said.
+//! version 10.0 nothing is compared, which is said.
+
+mod common;
 
 use std::error::Error;
 use std::fs;
-use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -22,7 +23,7 @@ struct Scratch(PathBuf);
 impl Scratch {
     fn new(name: &str) -> std::io::Result<Self> {
         let path = std::env::temp_dir().join(format!("img-{name}-{}", std::process::id()));
-        for part in ["bin", "theirs", "ours"] {
+        for part in ["bin", "real", "theirs", "ours"] {
             fs::create_dir_all(path.join(part))?;
         }
         for tool in ["qemu-img", "qemu-io"] {
@@ -43,27 +44,23 @@ impl Drop for Scratch {
     }
 }
 
-/// Whether there is a real `qemu-img` of the version whose texts are ours; says so if not.
-fn has_oracle(test: &str) -> bool {
-    let version = Command::new("qemu-img").arg("--version").output();
-    let found = match version {
-        Ok(output) if output.stdout.starts_with(b"qemu-img version 10.0.") => return true,
-        Ok(output) => String::from_utf8_lossy(&output.stdout).lines().next().map(str::to_owned),
-        Err(error) => Some(error.to_string()),
-    };
-    // Past the capture of the test runner.
-    let line = format!("skipped: {test}: qemu-img: {}\n", found.unwrap_or_default());
-    let _ = std::io::stderr().lock().write_all(line.as_bytes());
-    false
+/// A directory with the real tools, if they are there; says so if not.
+fn real_tools(scratch: &Scratch, test: &str) -> std::io::Result<Option<PathBuf>> {
+    let Some(oracle) = common::oracle(test) else { return Ok(None) };
+    let tools = scratch.join("real");
+    for (name, path) in [("qemu-img", oracle.qemu_img()), ("qemu-io", oracle.qemu_io())] {
+        // A bare name is found on the path of the shell too.
+        if path.components().count() > 1 {
+            symlink(fs::canonicalize(path)?, tools.join(name))?;
+        }
+    }
+    Ok(Some(tools))
 }
 
 /// Runs a shell line; `bin` has the tools that come first.
-fn shell(line: &str, dir: &Path, bin: Option<&Path>) -> std::io::Result<Output> {
+fn shell(line: &str, dir: &Path, bin: &Path) -> std::io::Result<Output> {
     let path = std::env::var("PATH").unwrap_or_default();
-    let path = match bin {
-        Some(bin) => format!("{}:{path}", bin.display()),
-        None => path,
-    };
+    let path = format!("{}:{path}", bin.display());
     Command::new("sh").arg("-c").arg(line).current_dir(dir).env("PATH", path).output()
 }
 
@@ -81,10 +78,8 @@ fn comparable(bytes: &[u8]) -> String {
 }
 
 fn replay(name: &str, script: &str) -> TestResult {
-    if !has_oracle(name) {
-        return Ok(());
-    }
     let scratch = Scratch::new(name)?;
+    let Some(real) = real_tools(&scratch, name)? else { return Ok(()) };
     let (theirs, ours, bin) = (scratch.join("theirs"), scratch.join("ours"), scratch.join("bin"));
     let mut differences = Vec::new();
     for line in script.lines().filter(|line| !line.is_empty()) {
@@ -93,14 +88,14 @@ fn replay(name: &str, script: &str) -> TestResult {
                 Some(preparation) => (true, preparation),
                 None => (false, preparation),
             };
-            let output = shell(preparation, &theirs, None)?;
+            let output = shell(preparation, &theirs, &real)?;
             assert!(output.status.success(), "{preparation}: {output:?}");
             let repeat = if random { "cp -a ../theirs/. ." } else { preparation };
-            assert!(shell(repeat, &ours, None)?.status.success(), "{repeat}");
+            assert!(shell(repeat, &ours, &real)?.status.success(), "{repeat}");
             continue;
         }
-        let expected = shell(line, &theirs, None)?;
-        let found = shell(line, &ours, Some(&bin))?;
+        let expected = shell(line, &theirs, &real)?;
+        let found = shell(line, &ours, &bin)?;
         for (what, expected, found) in [
             ("standard output", comparable(&expected.stdout), comparable(&found.stdout)),
             ("standard error", comparable(&expected.stderr), comparable(&found.stderr)),
@@ -126,27 +121,26 @@ macro_rules! transcripts {
 }
 
 transcripts!(
-    check, compare, compress, convert, create, dd, encrypt, info, map, measure, resize, snapshot
+    blkdebug, check, compare, compress, convert, create, dd, encrypt, info, map, measure, resize,
+    snapshot
 );
 
 #[test]
 fn results_are_held_back_while_errors_go_out_at_once() -> TestResult {
-    if !has_oracle("order of output") {
-        return Ok(());
-    }
     let scratch = Scratch::new("order")?;
+    let Some(real) = real_tools(&scratch, "order of output")? else { return Ok(()) };
     let dir = scratch.join("theirs");
     let prepare = "qemu-img create -q -f qcow2 c.qcow2 1M && qemu-io -c 'write 0 64k' c.qcow2 && \
                    qemu-img create -q r.raw 1M";
-    assert!(shell(prepare, &dir, None)?.status.success());
+    assert!(shell(prepare, &dir, &real)?.status.success());
     for line in [
         "qemu-img map c.qcow2 nosuch 2>&1",
         "qemu-img resize r.raw 2M 2>&1",
         "qemu-img convert -p c.qcow2 nodir/x 2>&1",
         "qemu-img create -f qcow2 nodir/x 1M 2>&1",
     ] {
-        let expected = shell(line, &dir, None)?;
-        let found = shell(line, &dir, Some(&scratch.join("bin")))?;
+        let expected = shell(line, &dir, &real)?;
+        let found = shell(line, &dir, &scratch.join("bin"))?;
         let text = |output: &Output| String::from_utf8_lossy(&output.stdout).into_owned();
         assert_eq!(text(&found), text(&expected), "{line}");
     }
@@ -157,7 +151,7 @@ fn results_are_held_back_while_errors_go_out_at_once() -> TestResult {
 fn a_target_that_was_made_goes_away_again_and_others_stay() -> TestResult {
     let scratch = Scratch::new("cleanup")?;
     let (dir, bin) = (scratch.join("ours"), scratch.join("bin"));
-    let run = |line: &str| shell(line, &dir, Some(&bin));
+    let run = |line: &str| shell(line, &dir, &bin);
     fs::write(dir.join("src.raw"), vec![0x5a; 4 << 20])?;
     fs::write(dir.join("old.raw"), "precious")?;
     // A limit on the size of files stands in for a disk that is full.
@@ -185,7 +179,7 @@ fn a_target_that_was_made_goes_away_again_and_others_stay() -> TestResult {
 fn what_this_version_lacks_is_refused_by_name() -> TestResult {
     let scratch = Scratch::new("refused")?;
     let (dir, bin) = (scratch.join("ours"), scratch.join("bin"));
-    let run = |line: &str| shell(line, &dir, Some(&bin));
+    let run = |line: &str| shell(line, &dir, &bin);
     assert!(run("qemu-img create -q -f qcow2 a.qcow2 1M")?.status.success());
     for line in [
         "qemu-img amend -o lazy_refcounts=on a.qcow2",
@@ -194,7 +188,6 @@ fn what_this_version_lacks_is_refused_by_name() -> TestResult {
         "qemu-img create -f qcow2 -o data_file=d b.qcow2 1M",
         "qemu-img create -f vmdk b.vmdk 1M",
         "qemu-img info nbd://localhost/x",
-        "qemu-img info --image-opts driver=blkdebug,image.filename=a.qcow2",
     ] {
         let output = run(line)?;
         let text = String::from_utf8_lossy(&output.stderr).into_owned();

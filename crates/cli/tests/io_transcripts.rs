@@ -2,8 +2,10 @@
 //!
 //! Both get fresh copies of the same files, standard output and standard error in one file, and the
 //! same input. What they print, their exit status, and what is in the files afterwards have to be
-//! equal; only times and rates are taken out first. Without a `qemu-io` of version 10 on the path
-//! nothing is compared, which is said.
+//! equal; only times and rates are taken out first. Without a `qemu-io` of version 10.0 nothing is
+//! compared, which is said.
+
+mod common;
 
 use std::error::Error;
 use std::fs::{self, File};
@@ -11,39 +13,10 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use common::oracle;
+use holstein_testkit::Oracle;
+
 type TestResult = Result<(), Box<dyn Error>>;
-
-/// A program under test: where it is.
-struct Tools {
-    io: PathBuf,
-    img: PathBuf,
-}
-
-/// The oracle, if it is there and of the version whose texts are ours.
-fn oracle(test: &str) -> Option<Tools> {
-    let tools = Tools { io: "qemu-io".into(), img: "qemu-img".into() };
-    let version = Command::new(&tools.io).arg("--version").output();
-    let text = version.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
-    match text {
-        Ok(text) if text.starts_with("qemu-io version 10.0.") => Some(tools),
-        Ok(text) => {
-            skip(test, &format!("the oracle says {:?}", text.lines().next().unwrap_or("")));
-            None
-        }
-        Err(error) => {
-            skip(test, &format!("qemu-io: {error}"));
-            None
-        }
-    }
-}
-
-/// Says past the capture of the test runner that a test was skipped.
-fn skip(test: &str, reason: &str) {
-    use std::io::Write;
-    let line = format!("skipped: {test}: {reason}\n");
-    // That nobody listens is no reason to fail.
-    let _ = std::io::stderr().lock().write_all(line.as_bytes());
-}
 
 /// A directory of one test, removed at its end.
 struct Scratch(PathBuf);
@@ -65,11 +38,12 @@ impl Drop for Scratch {
 
 /// Makes the files that commands work on: `r.raw`, `q.qcow2`, `o.qcow2` over `b.raw`, `v.qcow2` of
 /// version 2, and `s.txt`.
-fn make_files(tools: &Tools, dir: &Path) -> TestResult {
-    let img = |line: &str| run_ok(Command::new(&tools.img).current_dir(dir).args(line.split(' ')));
+fn make_files(tools: &Oracle, dir: &Path) -> TestResult {
+    let img =
+        |line: &str| run_ok(Command::new(tools.qemu_img()).current_dir(dir).args(line.split(' ')));
     let io = |commands: &[&str], file: &str| {
         let commands = commands.iter().flat_map(|command| ["-c", command]);
-        run_ok(Command::new(&tools.io).current_dir(dir).args(commands).arg(file))
+        run_ok(Command::new(tools.qemu_io()).current_dir(dir).args(commands).arg(file))
     };
     fs::write(dir.join("r.raw"), vec![0; 1 << 20])?;
     fs::write(dir.join("b.raw"), vec![0x11; 1 << 20])?;
@@ -160,7 +134,7 @@ fn check(test: &str, cases: &[Case<'_>]) -> TestResult {
     let (theirs, ours) = (scratch.0.join("theirs"), scratch.0.join("ours"));
     let mut differences = String::new();
     for case in cases {
-        let expected = transcript(&tools.io, case, &start, &theirs)?;
+        let expected = transcript(tools.qemu_io(), case, &start, &theirs)?;
         let found = transcript(Path::new(env!("CARGO_BIN_EXE_holstein")), case, &start, &ours)?;
         let arguments = case.arguments.join("|");
         if expected != found {
@@ -176,7 +150,7 @@ fn check(test: &str, cases: &[Case<'_>]) -> TestResult {
 }
 
 /// Whether the images of both directories have equal content, and ours are free of errors.
-fn same_disks(tools: &Tools, theirs: &Path, ours: &Path) -> std::io::Result<bool> {
+fn same_disks(tools: &Oracle, theirs: &Path, ours: &Path) -> std::io::Result<bool> {
     if fs::read(theirs.join("r.raw"))? != fs::read(ours.join("r.raw"))? {
         return Ok(false);
     }
@@ -185,7 +159,7 @@ fn same_disks(tools: &Tools, theirs: &Path, ours: &Path) -> std::io::Result<bool
             continue;
         }
         let img = |arguments: &[&str], files: &[&Path]| {
-            Command::new(&tools.img).args(arguments).args(files).output()
+            Command::new(tools.qemu_img()).args(arguments).args(files).output()
         };
         let (theirs, ours) = (theirs.join(name), ours.join(name));
         let compare = img(&["compare", "-q", "-f", "qcow2", "-F", "qcow2"], &[&theirs, &ours])?;
@@ -367,6 +341,82 @@ fn commands_on_qcow2() -> TestResult {
     ];
     let cases: Vec<_> = lines.into_iter().map(Case::line).collect();
     check("qcow2", &cases)
+}
+
+#[test]
+fn debugging_nodes() -> TestResult {
+    const NODE: &str = "driver=qcow2,file.driver=blkdebug,file.image.filename=q.qcow2,file.";
+    let mut texts = vec![
+        "-c|read 0 512|-c|info|blkdebug::q.qcow2".to_owned(),
+        "-c|read 0 512|-c|map|-f|raw|blkdebug::r.raw".to_owned(),
+        "-c|read 0 512|blkdebug:nosuch:q.qcow2".to_owned(),
+        "-c|read 0 512|blkdebug:q.qcow2".to_owned(),
+        "--image-opts|-c|length|driver=blkdebug".to_owned(),
+        "--image-opts|-c|length|-c|info|driver=blkdebug,image.filename=r.raw".to_owned(),
+        "-c|open -o driver=blkdebug,image.driver=qcow2,align=4k,max-transfer=64k blkdebug::q.qcow2\
+         |-c|write -P 33 1000 128k|-c|read -P 33 1000 128k|-c|write -z 5000 200k"
+            .to_owned(),
+        "-f|qcow2|-c|break foo A|-c|break read_aio A|-c|remove_break B|-c|resume B|-c|resume A\
+         |blkdebug::q.qcow2"
+            .to_owned(),
+        "-f|qcow2|-c|break read_aio A|-c|aio_read 64k 512|-c|wait_break A|-c|resume A|-c|resume A\
+         |-c|aio_flush|blkdebug::q.qcow2"
+            .to_owned(),
+        "-f|qcow2|-c|break write_aio A|-c|aio_write -P 1 0 512|-c|wait_break A\
+         |-c|write -P 2 70k 1k|-c|remove_break A|-c|aio_flush|-c|read -P 1 0 512|blkdebug::q.qcow2"
+            .to_owned(),
+    ];
+    // Rules: what is wrong with them, and what they do to requests.
+    for rule in [
+        "foo=1",
+        "align=3",
+        "align=4k,max-transfer=1000",
+        "inject-error.0.event=foo",
+        "inject-error.0.errno=5",
+        "inject-error.0.event=none",
+        "inject-error.0.event=l2_load,inject-error.0.errno=x",
+        "inject-error.0.event=l2_load,inject-error.0.iotype=foo",
+        "inject-error.0.event=l2_load,inject-error.0.once=foo",
+        "inject-error.0.event=l2_load,inject-error.0.foo=1",
+        "inject-error.0.event=l2_load,inject-error.0.state=x",
+        "set-state.0.event=l2_load,set-state.0.foo=1",
+        "set-state.0.event=l2_load,set-state.0.new_state=x",
+        "inject-error.0.event=l2_load,inject-error.0.once=on",
+        "inject-error.0.event=read_aio,inject-error.0.errno=28",
+        "inject-error.0.event=read_aio,inject-error.0.sector=-1",
+        "inject-error.0.event=read_aio,inject-error.0.iotype=write",
+        "set-state.0.event=read_aio,set-state.0.new_state=2,inject-error.0.event=read_aio,\
+         file.inject-error.0.state=2",
+    ] {
+        let rule = rule.replace(",inject", ",file.inject").replace(",set-", ",file.set-");
+        let rule = rule.replace(",max-", ",file.max-");
+        texts.push(format!(
+            "--image-opts|-c|read 64k 4k|-c|read -P 0x22 64k 4k|-c|read -P 0x22 80k 4k|{NODE}{rule}"
+        ));
+    }
+    for event in ["l1_update", "l2_update", "write_aio", "refblock_update_part", "cluster_alloc"] {
+        texts.push(format!(
+            "--image-opts|-c|write 700k 1k|-c|write 700k 1k|{NODE}inject-error.0.event={event},\
+             file.inject-error.0.once=on"
+        ));
+    }
+    let cases: Vec<_> = texts.iter().map(|text| Case::line(text)).collect();
+    check("blkdebug", &cases)
+}
+
+#[test]
+fn a_request_that_nobody_resumes_goes_on_at_the_end() -> TestResult {
+    let scratch = Scratch::new("unresumed")?;
+    let run = |name: &str, arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_holstein"));
+        command.arg0(name).args(arguments).current_dir(&scratch.0).output()
+    };
+    run("qemu-img", &["create", "-q", "-f", "qcow2", "q.qcow2", "1M"])?;
+    let stopped = ["-c", "break write_aio A", "-c", "aio_write 0 1k", "-c", "wait_break A"];
+    let output = run("qemu-io", &[&stopped[..], &["-f", "qcow2", "blkdebug::q.qcow2"]].concat())?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains("Resuming request 'A'\nwrote 1024/1024 bytes"), "{text}");
+    Ok(())
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use holstein_guard::Intent;
+use holstein_guard::{Event, Intent};
 use holstein_mapping::PreparedCompressed;
 use holstein_units::{GuestOffset, GuestRange, SECTOR};
 
@@ -129,7 +129,9 @@ impl Disk {
             match self.mapping.prepare_compressed(at, stream.len() as u64)? {
                 PreparedCompressed::Plan(plan) => {
                     let host = plan.host();
-                    self.file.clear(Intent::Payload, host)?.write(stream)?;
+                    let write = self.file.clear(Intent::Payload, host)?;
+                    self.file.note(Event::WriteCompressed);
+                    write.write(stream)?;
                     self.mapping.commit_compressed(*plan);
                     // Readers fetch whole sectors.
                     let end = host.end().get().next_multiple_of(SECTOR);

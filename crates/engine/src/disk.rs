@@ -7,7 +7,7 @@ use holstein_cache::{CacheSizes, RankedTables, RunGuard, Sequencer};
 use holstein_codec::ClusterCodec;
 use holstein_crypto::SectorCipher;
 use holstein_format::{Header, Version};
-use holstein_guard::{ImageFile, Region, RegionMask};
+use holstein_guard::{Event, ImageFile, Listener, Region, RegionMask};
 use holstein_mapping::{L1Layout, Mapping, MappingConfig, RangeTickets};
 use holstein_refcount::{ClusterAllocator, DiscardPolicy, RefcountLayout, Refcounts};
 use holstein_storage::Storage;
@@ -41,6 +41,8 @@ pub struct DiskConfig {
     pub codec: Arc<dyn ClusterCodec>,
     /// How payload is encrypted, if it is.
     pub cipher: Option<Arc<dyn SectorCipher>>,
+    /// Who hears of what is about to happen, for debugging.
+    pub listener: Option<Arc<dyn Listener>>,
 }
 
 /// An open disk.
@@ -95,6 +97,7 @@ impl Disk {
         let geometry = header.geometry;
         let sizes = config.cache.resolve(geometry, header.size)?;
         let file = ImageFile::new(storage, geometry, config.overlap);
+        let file = file.with_listener(config.listener);
         let file = Arc::new(match config.data_file {
             Some(data) => file.with_data_file(data),
             None => file,
@@ -218,6 +221,7 @@ impl Disk {
         if !self.writable {
             return Ok(());
         }
+        self.file.note(Event::FlushToFile);
         Ok(self.sequencer.flush()?)
     }
 

@@ -6,7 +6,6 @@
 use std::io::IoSlice;
 
 use holstein_crypto::{Numbering, SECTOR, SectorCipher};
-use holstein_guard::Intent;
 use holstein_mapping::{Busy, CowPart, WritePlan};
 use holstein_units::{GuestOffset, GuestRange, HostOffset, HostRange};
 
@@ -97,7 +96,7 @@ impl Disk {
         }
         fill(&mut bytes[head..end], data);
         cipher.encrypt(number(cipher, guest, start), &mut bytes);
-        self.file.clear(Intent::Payload, HostRange { start, len: whole })?.write(&bytes)?;
+        self.clear_data(HostRange { start, len: whole })?.write(&bytes)?;
         Ok(Ok(()))
     }
 

@@ -4,6 +4,7 @@ use std::io::IoSliceMut;
 use std::sync::Arc;
 
 use holstein_format::CompressedRun;
+use holstein_guard::Event;
 use holstein_mapping::{Extent, ExtentKind, Resolved};
 use holstein_units::{GuestOffset, GuestRange};
 
@@ -63,6 +64,7 @@ impl Disk {
                     let len = usize_of(extent.len);
                     let mut part = part_mut(into, done, len);
                     if let (ExtentKind::Data { at }, None) = (extent.kind, &self.cipher) {
+                        self.file.note(Event::ReadData);
                         self.file.read_payload_vectored(at, &mut part)?;
                     } else {
                         let mut extent = extent;
@@ -96,10 +98,13 @@ impl Disk {
         into: &mut [u8],
     ) -> Result<(), EngineError> {
         match extent.kind {
-            ExtentKind::Data { at: host } => match &self.cipher {
-                None => Ok(self.file.read_payload(host, into)?),
-                Some(cipher) => self.read_encrypted(&**cipher, host, at, into),
-            },
+            ExtentKind::Data { at: host } => {
+                self.file.note(Event::ReadData);
+                match &self.cipher {
+                    None => Ok(self.file.read_payload(host, into)?),
+                    Some(cipher) => self.read_encrypted(&**cipher, host, at, into),
+                }
+            }
             ExtentKind::Zero { .. } => {
                 into.fill(0);
                 Ok(())
@@ -117,6 +122,7 @@ impl Disk {
                 let have = backing.len().saturating_sub(at.get()).min(into.len() as u64);
                 let have = usize_of(have);
                 if have > 0 {
+                    self.file.note(Event::ReadBacking);
                     backing
                         .read_at(at.get(), &mut into[..have])
                         .map_err(|e| EngineError::Backing { at, source: Arc::new(e) })?;
@@ -138,6 +144,7 @@ impl Disk {
         // The stream may end before the last sector that its descriptor counts, and the file may
         // end in that sector: what is missing reads as zeros.
         let mut stream = vec![0; usize_of(run.len())];
+        self.file.note(Event::ReadCompressed);
         self.file.read_payload(run.start, &mut stream)?;
         let mut cluster = vec![0; usize_of(self.geometry.cluster_size())];
         self.codec.decompress(&stream, &mut cluster).map_err(|source| EngineError::Compressed {

@@ -3,7 +3,7 @@
 use std::io::IoSlice;
 use std::sync::atomic::Ordering;
 
-use holstein_guard::Intent;
+use holstein_guard::{ClearedWrite, Event, Intent};
 use holstein_mapping::{Busy, CowPart, Extent, ExtentKind, Prepared, WritePlan};
 use holstein_refcount::Provenance;
 use holstein_units::{GuestRange, HostOffset, HostRange};
@@ -64,7 +64,7 @@ impl Disk {
                         continue;
                     }
                     let target = HostRange { start: at, len };
-                    let write = self.file.clear(Intent::Payload, target)?;
+                    let write = self.clear_data(target)?;
                     match from {
                         [one] => write.write(&one[done..done + usize_of(len)])?,
                         many => write.write_vectored(&part(many, done, usize_of(len)))?,
@@ -121,7 +121,7 @@ impl Disk {
         }
         if let ([one], None, None) = (data, head, tail) {
             let target = HostRange { start: plan.host(), len: plan.guest().len };
-            self.file.clear(Intent::Payload, target)?.write(one)?;
+            self.clear_data(target)?.write(one)?;
             return Ok(Ok(()));
         }
         let head_bytes = head.map(|part| self.read_old(&part)).transpose()?.unwrap_or_default();
@@ -136,8 +136,16 @@ impl Disk {
         }
         let start = HostOffset::new(plan.host().get() - head_bytes.len() as u64);
         let len = head_bytes.len() as u64 + plan.guest().len + tail_bytes.len() as u64;
-        self.file.clear(Intent::Payload, HostRange { start, len })?.write_vectored(&parts)?;
+        self.clear_data(HostRange { start, len })?.write_vectored(&parts)?;
         Ok(Ok(()))
+    }
+
+    /// Clears a write of guest data and says that it comes.
+    #[inline]
+    pub(crate) fn clear_data(&self, range: HostRange) -> Result<ClearedWrite<'_>, EngineError> {
+        let write = self.file.clear(Intent::Payload, range)?;
+        self.file.note(Event::WriteData);
+        Ok(write)
     }
 
     /// Whether a part must be written: not if it reads as zeros and the new cluster does too.
@@ -169,6 +177,7 @@ impl Disk {
     /// What a part of a cluster held before.
     pub(crate) fn read_old(&self, part: &CowPart) -> Result<Vec<u8>, EngineError> {
         let mut bytes = vec![0; usize_of(part.guest.len)];
+        self.file.note(Event::CopyRead);
         let mut rest = &mut bytes[..];
         for (range, extent) in self.old_extents(part) {
             let (now, later) = rest.split_at_mut(usize_of(extent.len));

@@ -30,6 +30,7 @@ fn open(storage: &Arc<MemStorage>, header: &Header, passphrase: &str) -> Disk {
         names_backing: false,
         data_file: None,
         codec: Arc::new(Deflate::default()),
+        listener: None,
         cipher: Some(cipher),
     };
     Disk::open(Arc::<MemStorage>::clone(storage), header, config).expect("opened")

@@ -28,6 +28,7 @@ fn open(storage: &Arc<MemStorage>, writable: bool) -> Disk {
         data_file: None,
         codec: Arc::new(Deflate::default()),
         cipher: None,
+        listener: None,
     };
     let storage: Arc<dyn Storage> = Arc::<MemStorage>::clone(storage);
     Disk::open(Arc::clone(&storage), &in_file(&*storage), config).expect("opened")

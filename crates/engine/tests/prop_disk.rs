@@ -227,6 +227,7 @@ impl World {
                 .then(|| Arc::<MemStorage>::clone(data) as Arc<dyn Storage>),
             codec: Arc::new(Deflate::default()),
             cipher: cipher(setup.numbering),
+            listener: None,
         };
         Disk::open(Arc::<MemStorage>::clone(storage), header, config)
     }
@@ -528,6 +529,7 @@ fn reading_only_writes_nothing() {
         data_file: None,
         codec: Arc::new(Deflate::default()),
         cipher: None,
+        listener: None,
     };
     let storage = Arc::<MemStorage>::clone(&world.storage);
     let disk = Disk::open(storage, &world.header, config).expect("opened");

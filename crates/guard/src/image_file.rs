@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 use holstein_storage::Storage;
 use holstein_units::{Geometry, HostOffset, HostRange};
 
-use crate::{GuardError, Intent, RegionMask, RegionSet};
+use crate::{Event, GuardError, Intent, Listener, Region, RegionMask, RegionSet};
 
 /// The image file of an open image.
 ///
@@ -27,6 +27,7 @@ pub struct ImageFile {
     checked: RegionMask,
     poison: OnceLock<Arc<std::io::Error>>,
     unflushed: AtomicBool,
+    listener: Option<Arc<dyn Listener>>,
 }
 
 impl std::fmt::Debug for ImageFile {
@@ -40,6 +41,7 @@ impl std::fmt::Debug for ImageFile {
 pub struct ClearedWrite<'a> {
     file: &'a ImageFile,
     storage: &'a dyn Storage,
+    intent: Intent,
     range: HostRange,
 }
 
@@ -56,6 +58,22 @@ impl ImageFile {
             checked,
             poison: OnceLock::new(),
             unflushed: AtomicBool::new(false),
+            listener: None,
+        }
+    }
+
+    /// Tells `listener` what is about to happen.
+    #[must_use]
+    pub fn with_listener(mut self, listener: Option<Arc<dyn Listener>>) -> Self {
+        self.listener = listener;
+        self
+    }
+
+    /// Says what comes next, where somebody listens.
+    #[inline]
+    pub fn note(&self, event: Event) {
+        if let Some(listener) = &self.listener {
+            listener.about_to(event);
         }
     }
 
@@ -176,7 +194,7 @@ impl ImageFile {
             return Err(GuardError::Poisoned { source: Arc::clone(source) });
         }
         if self.has_data_file && matches!(intent, Intent::Payload) {
-            return Ok(ClearedWrite { file: self, storage: &*self.payload, range });
+            return Ok(ClearedWrite { file: self, storage: &*self.payload, intent, range });
         }
         self.clear_in_image(intent, range)
     }
@@ -200,7 +218,7 @@ impl ImageFile {
         if let Some(hit) = hit.first() {
             return Err(GuardError::Overlap { intent: intent.name(), range, hit });
         }
-        Ok(ClearedWrite { file: self, storage: &*self.storage, range })
+        Ok(ClearedWrite { file: self, storage: &*self.storage, intent, range })
     }
 
     /// Clears and writes one buffer.
@@ -258,6 +276,7 @@ impl ImageFile {
         if let Some(source) = self.poison.get() {
             return Err(GuardError::Poisoned { source: Arc::clone(source) });
         }
+        self.note(Event::FlushToDisk);
         // Cleared first: a write that comes during the flush is left for the next one.
         self.unflushed.store(false, Ordering::SeqCst);
         let data = if self.has_data_file { self.payload.flush() } else { Ok(()) };
@@ -345,6 +364,22 @@ impl std::fmt::Debug for ClearedWrite<'_> {
 }
 
 impl ClearedWrite<'_> {
+    /// Says which table is about to be written.
+    #[inline]
+    fn note(&self) {
+        if self.file.listener.is_some() {
+            let event = match self.intent {
+                Intent::Metadata(Region::ActiveL1) => Event::L1Update,
+                Intent::Metadata(Region::ActiveL2) => Event::L2Update,
+                Intent::Metadata(Region::RefcountBlock) => Event::RefcountBlockUpdate,
+                Intent::Metadata(Region::RefcountTable) => Event::RefcountBlockHookUp,
+                // What payload it is, guest data or a stream, is known to who writes it.
+                Intent::Payload | Intent::Metadata(_) => return,
+            };
+            self.file.note(event);
+        }
+    }
+
     fn failed(&self, e: std::io::Error) -> GuardError {
         GuardError::Write { at: self.range.start, len: self.range.len, source: Arc::new(e) }
     }
@@ -360,6 +395,7 @@ impl ClearedWrite<'_> {
             self.range.len,
             "a cleared write has the length it asked for"
         );
+        self.note();
         let result = self.storage.write_at(self.range.start, from);
         self.file.touch();
         result.map_err(|e| self.failed(e))
@@ -372,6 +408,7 @@ impl ClearedWrite<'_> {
     pub fn write_vectored(self, from: &[IoSlice<'_>]) -> Result<(), GuardError> {
         let len: u64 = from.iter().map(|b| b.len() as u64).sum();
         assert_eq!(len, self.range.len, "a cleared write has the length it asked for");
+        self.note();
         let result = self.storage.write_vectored_at(self.range.start, from);
         self.file.touch();
         result.map_err(|e| self.failed(e))
@@ -382,6 +419,7 @@ impl ClearedWrite<'_> {
     /// # Errors
     /// [`GuardError::Write`].
     pub fn write_zeroes(self) -> Result<(), GuardError> {
+        self.note();
         let result = self.storage.write_zeroes(self.range);
         self.file.touch();
         result.map_err(|e| self.failed(e))

@@ -21,12 +21,14 @@
 #![forbid(unsafe_code)]
 
 mod error;
+mod event;
 mod image_file;
 pub mod planted;
 mod region;
 mod region_set;
 
 pub use error::GuardError;
+pub use event::{Event, Listener};
 pub use image_file::{ClearedWrite, ImageFile};
 pub use region::{Intent, Region, RegionMask};
 pub use region_set::RegionSet;

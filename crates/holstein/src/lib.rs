@@ -46,7 +46,7 @@ pub use holstein_crypto::Secret;
 pub use holstein_engine::{
     Backing, CompressedData, DiskExtent as Extent, DiskExtentKind as ExtentKind, Preallocation,
 };
-pub use holstein_guard::{Region, RegionMask as OverlapCheck};
+pub use holstein_guard::{Event, Listener, Region, RegionMask as OverlapCheck};
 pub use image::{Image, ReadOnlyImage};
 pub use open::OpenOptions;
 pub use probe::{Format, probe};

@@ -10,7 +10,7 @@ use holstein_engine::{Backing, Disk, DiskConfig};
 use holstein_format::{
     CompressionType, CryptMethod, DecodePurpose, FormatError, Header, IncompatibleFeatures,
 };
-use holstein_guard::{Region, RegionMask};
+use holstein_guard::{Listener, Region, RegionMask};
 use holstein_refcount::DiscardPolicy;
 use holstein_snapshot::SnapshotTable;
 use holstein_storage::{FileOptions, FileStorage, LockMode, Storage};
@@ -44,6 +44,7 @@ pub struct OpenOptions {
     no_backing: bool,
     passphrase: Option<Secret>,
     data_file: Option<Arc<dyn Storage>>,
+    listener: Option<Arc<dyn Listener>>,
 }
 
 impl std::fmt::Debug for OpenOptions {
@@ -145,6 +146,12 @@ impl OpenOptions {
         self
     }
 
+    /// Who hears of what the image is about to do: for injecting faults and setting breakpoints.
+    pub fn listener(mut self, listener: Option<Arc<dyn Listener>>) -> Self {
+        self.listener = listener;
+        self
+    }
+
     /// Opens the image at `path` for reading and writing.
     ///
     /// # Errors
@@ -243,6 +250,7 @@ impl OpenOptions {
                 data_file: self.data_file.clone().filter(|_| has_data_file),
                 codec: Arc::new(Deflate::default()),
                 cipher,
+                listener: self.listener.clone(),
             },
         )?)
     }

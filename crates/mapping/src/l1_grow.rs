@@ -4,7 +4,7 @@ use holstein_cache::RunGuard;
 use holstein_format::field_offset;
 use holstein_format::limits::MAX_L1_BYTES;
 use holstein_guard::planted::{Bug, is_planted};
-use holstein_guard::{Intent, Region};
+use holstein_guard::{Event, Intent, Region};
 use holstein_refcount::{Freed, Provenance};
 use holstein_units::{HostOffset, HostRange};
 
@@ -33,6 +33,7 @@ impl Mapping {
         }
         let clusters = inner.geometry.clusters_for(entries * 8);
         // Counted from here on: a failure leaks them.
+        inner.file.note(Event::L1GrowAlloc);
         let (first, provenance) = inner.refcounts.allocate(clusters)?;
         let at = inner.geometry.host_offset(first);
         let run = inner.sequencer.lock();
@@ -44,6 +45,7 @@ impl Mapping {
         }
         let range = HostRange { start: at, len: bytes.len() as u64 };
         let write_table = || -> Result<(), MapError> {
+            inner.file.note(Event::L1GrowWrite);
             Ok(inner.file.clear(Intent::Metadata(Region::ActiveL1), range)?.write(&bytes)?)
         };
         let misplaced = is_planted(Bug::SizeBeforeTable);
@@ -82,5 +84,6 @@ fn write_header(run: &RunGuard<'_>, old: L1Layout, new: L1Layout) -> Result<(), 
     };
     let at = HostOffset::new(field_offset::L1);
     let intent = Intent::Metadata(Region::MainHeader);
+    run.file().note(Event::L1GrowActivate);
     Ok(run.file().replace(intent, at, &fields(old), &fields(new))?)
 }

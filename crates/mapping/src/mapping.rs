@@ -6,7 +6,7 @@ use holstein_cache::{
     Capture, FetchStart, RankedTables, ResolvedSizes, Sequencer, TableCache, TableWrite,
 };
 use holstein_format::{EntryRules, L1Entry};
-use holstein_guard::{ImageFile, Region};
+use holstein_guard::{Event, ImageFile, Region};
 use holstein_refcount::{ClusterAllocator, Wanted};
 use holstein_units::{Geometry, GuestOffset, HostOffset};
 
@@ -209,6 +209,7 @@ impl Inner {
             FetchStart::Mine(ticket) => {
                 let len = usize::try_from(self.slices.bytes()).expect("at most a cluster");
                 let mut bytes = vec![0; len];
+                self.file.note(Event::L2Load);
                 self.file.read(at, &mut bytes)?;
                 Ok(ticket.install(&bytes)?)
             }

@@ -8,7 +8,7 @@
 //! entries travel with the payload, since nothing durable names it.
 
 use holstein_format::{COPIED, ClusterState, L1Entry, Sharing};
-use holstein_guard::{Intent, Region};
+use holstein_guard::{Event, Intent, Region};
 use holstein_refcount::{Freed, Reserved};
 use holstein_units::{HostCluster, HostOffset, HostRange};
 
@@ -50,6 +50,7 @@ impl Inner {
         }
         let regions = self.file.regions();
         let range = HostRange { start: at, len: self.geometry.cluster_size() };
+        self.file.note(Event::L2AllocWrite);
         self.file.clear(Intent::Metadata(Region::ActiveL2), range)?.write(&table)?;
         regions.insert(Region::ActiveL2, cluster, 1);
         self.refcounts.commit(reservation);
@@ -65,6 +66,7 @@ impl Inner {
     }
 
     fn copy_table(&self, old: HostOffset, into: &mut [u8]) -> Result<(), MapError> {
+        self.file.note(Event::L2CopyRead);
         self.file.read(old, into)?;
         if self.count_now(self.geometry.host_cluster(old))? <= 1 {
             return Ok(());

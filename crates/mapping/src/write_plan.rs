@@ -1,6 +1,6 @@
 //! The write half: a plan, and its commit.
 
-use holstein_format::{COPIED, ClusterState, SubclusterBitmap};
+use holstein_format::{COPIED, ClusterState, L1Entry, Sharing, SubclusterBitmap};
 use holstein_guard::planted::{Bug, is_planted};
 use holstein_refcount::{Freed, Provenance, Reservation, Reserved};
 use holstein_units::{GuestOffset, GuestRange, HostOffset};
@@ -110,10 +110,12 @@ impl Mapping {
     /// # Spec
     /// "Copy-on-write"; "Concurrency".
     pub fn prepare_write(&self, range: GuestRange) -> Result<Prepared, MapError> {
-        if let Some((at, len)) = self.resolve_in_place(range) {
-            return Ok(Prepared::InPlace { at, len });
+        match self.resolve_in_place(range) {
+            Some((at, len)) if len == range.len || !self.0.reserved_follows(range, at, len) => {
+                Ok(Prepared::InPlace { at, len })
+            }
+            _ => self.0.prepare_write(range),
         }
-        self.0.prepare_write(range)
     }
 
     /// Links the plan's clusters. Its payload, head and tail included, has been written.
@@ -161,9 +163,10 @@ impl Inner {
         };
         let (skip, first) = (geometry.in_cluster(range.start), claim.first);
 
-        // One kind of clusters: those with a reserved place of their own, or those without.
+        // One kind of clusters: those with a place of their own, or those without.
         let mut old = Vec::with_capacity(usize::try_from(claim.clusters).unwrap_or(0));
         let mut kept: Option<HostOffset> = None;
+        let (mut links, mut head_in_place, mut tail_in_place) = (false, false, false);
         for n in 0..claim.clusters {
             let (entry, at) = claim.entry(self, n)?;
             // The bytes of this cluster that the request touches.
@@ -176,19 +179,22 @@ impl Inner {
                 Err(fetch) => return Ok(Prepared::Wanted(fetch)),
             };
             match own {
-                Own::InPlace(host) if n == 0 => {
-                    let len = (cluster - skip).min(range.len);
-                    return Ok(Prepared::InPlace { at: host + skip, len });
-                }
-                Own::Reserved(host) if n == 0 => kept = Some(host),
-                Own::Reserved(host) if kept.is_some_and(|k| k + n * cluster == host) => {}
+                Own::InPlace(host) | Own::Reserved(host) if n == 0 => kept = Some(host),
+                Own::InPlace(host) | Own::Reserved(host)
+                    if kept.is_some_and(|k| k + n * cluster == host) => {}
                 Own::None if kept.is_none() => {}
                 _ => break,
             }
+            tail_in_place = matches!(own, Own::InPlace(_));
+            head_in_place |= tail_in_place && n == 0;
+            links |= !tail_in_place;
             old.push(entry);
         }
         let clusters = old.len() as u64;
         let guest = range.split_at(clusters * cluster - skip).0;
+        if let (Some(at), false) = (kept, links) {
+            return Ok(Prepared::InPlace { at: at + skip, len: guest.len });
+        }
         let (first_at, reservation, provenance) = match kept {
             Some(at) => (at, None, Provenance::Stale),
             // Guest and data file have the same offsets.
@@ -204,9 +210,16 @@ impl Inner {
             },
         };
         let last = old[old.len() - 1];
-        let from = old[0].copy_from(geometry, skip, kept.is_some());
+        // Data that is written where it is has its surroundings there already.
+        let from = match head_in_place {
+            true => skip,
+            false => old[0].copy_from(geometry, skip, kept.is_some()),
+        };
         let end = skip + guest.len - (clusters - 1) * cluster;
-        let to = last.copy_to(geometry, end, kept.is_some());
+        let to = match tail_in_place {
+            true => end,
+            false => last.copy_to(geometry, end, kept.is_some()),
+        };
         let head = (from < skip && !is_planted(Bug::HeadNotCopied)).then(|| CowPart {
             guest: GuestRange { start: GuestOffset::new(first * cluster + from), len: skip - from },
             old: old[0],
@@ -227,6 +240,31 @@ impl Inner {
             cluster,
             span: (from, to),
         })))
+    }
+
+    /// Whether space for the range goes on where the `len` bytes at `at` end, in a zero cluster with
+    /// a location: then both are written at once.
+    fn reserved_follows(&self, range: GuestRange, at: HostOffset, len: u64) -> bool {
+        if self.geometry.extended_l2() {
+            // Its subclusters tell what is data: they are written as they come.
+            return false;
+        }
+        let next = range.start + len;
+        let raw = self.l1.get(self.geometry.l1_index(next));
+        let Ok(L1Entry::Table { at: table, sharing: Sharing::Exclusive }) =
+            L1Entry::decode(raw, self.geometry)
+        else {
+            return false;
+        };
+        let place = self.slices.place(table, next);
+        let raw = self.l2.word(place.slice, place.word);
+        let state = raw.map(|raw| ClusterState::decode(raw, &self.rules));
+        let wanted = at.checked_add(len);
+        matches!(
+            state,
+            Some(Ok(ClusterState::Zero { at: Some(host), sharing: Sharing::Exclusive }))
+                if Some(host) == wanted
+        )
     }
 
     /// Where the bytes `touched` of a cluster may be written, if it has a place of its own.

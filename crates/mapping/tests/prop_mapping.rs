@@ -457,22 +457,29 @@ impl World {
                     prop_assert!(guest.len > 0 && guest.len <= range.len);
                     let last = (guest.end().get() - 1) / CLUSTER;
                     prop_assert_eq!(first / PER_L2, last / PER_L2, "within one table");
-                    // Head and tail are all of the clusters that is not written.
+                    let host = plan.host().get() - start % CLUSTER;
+                    let kept = plan.keeps_its_clusters();
+                    // Head and tail are all of the clusters that is not written, but for data that
+                    // stays where it is.
+                    let in_place = |cluster: u64| {
+                        let place = host + (cluster - first) * CLUSTER;
+                        kept && self.model[cluster as usize] == Is::Data(place)
+                    };
                     let head = plan.head().map_or(0, |p| p.guest.len);
                     let tail = plan.tail().map_or(0, |p| p.guest.len);
-                    prop_assert_eq!(head, start % CLUSTER);
-                    prop_assert_eq!((guest.end().get() + tail) % CLUSTER, 0);
-                    prop_assert!(tail < CLUSTER);
+                    prop_assert_eq!(head, if in_place(first) { 0 } else { start % CLUSTER });
+                    let left = (CLUSTER - guest.end().get() % CLUSTER) % CLUSTER;
+                    prop_assert_eq!(tail, if in_place(last) { 0 } else { left });
                     for part in [plan.head(), plan.tail()].into_iter().flatten() {
                         self.judge_part(part)?;
                     }
-                    let host = plan.host().get() - head;
-                    let kept = self.model[first as usize] == Is::Zero(Some(host));
+                    prop_assert!(!(kept && (first..=last).all(in_place)), "nothing to link");
                     for n in 0..=last - first {
                         let place = host + n * CLUSTER;
                         if kept {
                             let is = self.model[(first + n) as usize];
-                            prop_assert_eq!(is, Is::Zero(Some(place)));
+                            let own = is == Is::Zero(Some(place)) || is == Is::Data(place);
+                            prop_assert!(own, "{:?} is not at {}", is, place);
                             prop_assert_eq!(self.count(place), 1, "kept, though shared");
                         } else {
                             prop_assert_eq!(self.count(place), 0, "a new cluster is free");

@@ -12,7 +12,7 @@
 use holstein_cache::{Hold, RunGuard};
 use holstein_format::limits::MAX_REFCOUNT_TABLE_BYTES;
 use holstein_format::{RefcountTableEntry, field_offset};
-use holstein_guard::{Intent, Region};
+use holstein_guard::{Event, Intent, Region};
 use holstein_units::{HostCluster, HostOffset};
 
 use crate::refcounts::{Inner, change_slots};
@@ -122,6 +122,7 @@ impl Inner {
         counts_itself: bool,
     ) -> Result<(), RefcountError> {
         let at = self.geometry.host_offset(HostCluster::new(cluster));
+        self.file.note(Event::RefcountBlockAllocWrite);
         let hold = loop {
             if self.cache.install_zeros(at).is_ok()
                 && let Some(hold) = self.cache.hold(at)
@@ -214,6 +215,7 @@ impl Inner {
                 self.order.write(&mut content, counted & ((1 << bits) - 1), 1);
             }
             regions.insert(Region::RefcountBlock, HostCluster::new(start + n), 1);
+            self.file.note(Event::RefcountGrowBlocks);
             self.file.write(Intent::Metadata(Region::RefcountBlock), at(n), &content)?;
             let slot = usize::try_from(index).expect("at most 2^20 entries");
             table[slot] = RefcountTableEntry::Block(at(n)).encode();
@@ -226,6 +228,7 @@ impl Inner {
         }
         let place = self.geometry.host_cluster(table_at);
         regions.insert(Region::RefcountTable, place, plan.table_clusters);
+        self.file.note(Event::RefcountGrowTable);
         self.file.write(Intent::Metadata(Region::RefcountTable), table_at, &bytes)?;
         run.flush()?;
         let table_clusters =
@@ -236,6 +239,7 @@ impl Inner {
             fields
         };
         let old_layout = self.lock().layout;
+        self.file.note(Event::RefcountGrowSwitch);
         self.file.replace(
             Intent::Metadata(Region::MainHeader),
             HostOffset::new(field_offset::REFCOUNT_TABLE),

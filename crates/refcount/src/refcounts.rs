@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use holstein_cache::{Capture, FetchStart, RankedTables, Rung, Sequencer, TableCache, TableWrite};
 use holstein_format::{RefcountOrder, RefcountTableEntry};
 use holstein_guard::planted::{Bug, is_planted};
-use holstein_guard::{ImageFile, Region};
+use holstein_guard::{Event, ImageFile, Region};
 use holstein_units::{Epoch, Geometry, HostCluster, HostOffset, HostRange, SECTOR};
 
 use crate::quarantine::{Quarantine, Retired};
@@ -175,6 +175,7 @@ impl Inner {
         let bytes = u64::from(layout.table_clusters) * self.geometry.cluster_size();
         let len = usize::try_from(bytes).expect("the header allows at most 8 MiB of table");
         let mut raw = vec![0; len];
+        self.file.note(Event::RefcountTableLoad);
         self.file.read(layout.table, &mut raw)?;
         let table: Vec<u64> = raw
             .chunks_exact(8)
@@ -299,6 +300,7 @@ impl Inner {
     }
 
     pub(crate) fn retire(&self, first: HostCluster, count: u64, freed: Freed) {
+        self.file.note(Event::ClusterFree);
         let mut state = self.lock();
         let epoch = self.sequencer.open_epoch();
         let retired = Retired { epoch, first, count, freed };
@@ -380,6 +382,7 @@ pub(crate) fn change_slots(
 
 impl ClusterAllocator for Refcounts {
     fn reserve(&self, want: u64) -> Result<Reserved, RefcountError> {
+        self.0.file.note(Event::ClusterAlloc);
         let forfeit: Arc<dyn Forfeit> = Arc::<Inner>::clone(&self.0);
         self.0.reserve(want, forfeit)
     }
@@ -390,6 +393,8 @@ impl ClusterAllocator for Refcounts {
     }
 
     fn commit(&self, mut reservation: Reservation) -> HostCluster {
+        self.0.file.note(Event::RefcountBlockAlloc);
+        self.0.file.note(Event::RefcountBlockLoad);
         let first = reservation.first();
         let per_block = 1_u64 << self.0.block_bits();
         let end = first.get() + reservation.count();
@@ -429,6 +434,7 @@ impl ClusterAllocator for Refcounts {
 
     fn allocate(&self, want: u64) -> Result<(HostCluster, Provenance), RefcountError> {
         self.0.load_table()?;
+        self.0.file.note(Event::ClusterAlloc);
         self.0.allocate(want)
     }
 }

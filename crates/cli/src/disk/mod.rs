@@ -18,8 +18,11 @@ mod raw;
 mod status;
 
 use std::io::{IoSlice, IoSliceMut};
+use std::sync::Arc;
 
 use holstein_storage::FileIdentity;
+
+use crate::node::Debugger;
 
 pub(crate) use disk_storage::DiskStorage;
 pub(crate) use error::DiskError;
@@ -106,6 +109,11 @@ pub(crate) trait Disk: Send + Sync {
 
     /// The length of the disk under this one, if there is one.
     fn backing_len(&self) -> Option<u64> {
+        None
+    }
+
+    /// The rules by which requests to the bytes of this disk fail and stop, where there are any.
+    fn debugger(&self) -> Option<Arc<Debugger>> {
         None
     }
 

@@ -1,11 +1,11 @@
 //! What generic node options ask for, over any disk.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use holstein_storage::FileIdentity;
 
 use super::{CompressedWrite, Disk, DiskError, DiskInfo, Preallocation, Result, Status};
-use crate::node::{Probed, probe};
+use crate::node::{Debugger, Probed, probe};
 use crate::zero::is_zero;
 
 /// What is done to requests on their way down.
@@ -135,6 +135,10 @@ impl Disk for Policy {
         None
     }
 
+    fn debugger(&self) -> Option<Arc<Debugger>> {
+        self.disk.debugger()
+    }
+
     fn backing_len(&self) -> Option<u64> {
         self.disk.backing_len()
     }
@@ -155,8 +159,6 @@ impl Disk for Policy {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
-
     use crate::disk::RawDisk;
     use holstein_storage::MemStorage;
 

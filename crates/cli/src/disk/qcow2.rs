@@ -9,7 +9,7 @@ use holstein_storage::FileIdentity;
 use holstein_units::HostOffset;
 
 use super::{CompressedWrite, Disk, DiskError, DiskInfo, Preallocation, Result, Status};
-use crate::node::{FileNode, QcowFacts};
+use crate::node::{Debugger, FileNode, QcowFacts};
 
 /// The image, open in one of two ways.
 enum Engine {
@@ -71,6 +71,13 @@ pub(crate) fn engine_error(error: &holstein::Error) -> DiskError {
         ErrorKind::Io | ErrorKind::Full | ErrorKind::OutOfRange => DiskError::from_errno(errno),
         _ => DiskError::new(errno, error.to_string()),
     }
+}
+
+/// The reference's two lines about metadata that could not be written back at the end.
+fn unflushed(error: DiskError) -> DiskError {
+    let (name, reason) = (crate::personality::name(), error.strerror());
+    DiskError::new(error.errno(), format!("Failed to flush the L2 table cache: {reason}"))
+        .with_hint(format!("{name}: Failed to flush the refcount block cache: {reason}"))
 }
 
 fn failed(error: holstein::Error) -> DiskError {
@@ -273,6 +280,10 @@ impl Disk for Qcow2Disk {
         matches!(self.engine, Engine::Read(_))
     }
 
+    fn debugger(&self) -> Option<Arc<Debugger>> {
+        self.file.debugger.clone()
+    }
+
     fn backing_len(&self) -> Option<u64> {
         self.backing.as_ref().map(|backing| backing.disk.len())
     }
@@ -286,7 +297,7 @@ impl Disk for Qcow2Disk {
 
     fn close(self: Box<Self>) -> Result<()> {
         match self.engine {
-            Engine::Write(image) => image.close().map_err(failed),
+            Engine::Write(image) => image.close().map_err(|error| unflushed(failed(error))),
             Engine::Read(_) => Ok(()),
         }
     }

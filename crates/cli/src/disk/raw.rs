@@ -4,11 +4,12 @@ use std::io::{IoSlice, IoSliceMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use holstein::{Event, Listener};
 use holstein_storage::{FileIdentity, Storage};
 use holstein_units::{HostOffset, HostRange, SECTOR};
 
 use super::{Disk, DiskError, DiskInfo, Preallocation, Result, Status};
-use crate::node::FileNode;
+use crate::node::{Debugger, FileNode};
 
 /// A raw disk: the bytes of a file from an offset on.
 pub(crate) struct RawDisk {
@@ -22,6 +23,7 @@ pub(crate) struct RawDisk {
     name: String,
     file: String,
     identity: Option<FileIdentity>,
+    debugger: Option<Arc<Debugger>>,
 }
 
 impl RawDisk {
@@ -48,6 +50,7 @@ impl RawDisk {
             name,
             file: file.name.clone(),
             identity: file.identity,
+            debugger: file.debugger.clone(),
         })
     }
 
@@ -63,6 +66,7 @@ impl RawDisk {
             name: name.to_owned(),
             file: name.to_owned(),
             identity: None,
+            debugger: None,
         }
     }
 
@@ -79,6 +83,13 @@ impl RawDisk {
     /// Whether holes read as zeros.
     fn is_regular(&self) -> bool {
         self.storage.capabilities().zero_beyond_end
+    }
+
+    /// Tells the node below what the format is about to do.
+    fn note(&self, event: Event) {
+        if let Some(debugger) = self.debugger.as_deref().filter(|_| self.driver == "raw") {
+            debugger.about_to(event);
+        }
     }
 
     fn settle(&self, fua: bool) -> Result<()> {
@@ -113,7 +124,9 @@ impl Disk for RawDisk {
     }
 
     fn read_at(&self, at: u64, into: &mut [u8]) -> Result<()> {
-        let read = self.storage.read_at(self.host(at, into.len() as u64)?, into)?;
+        let host = self.host(at, into.len() as u64)?;
+        self.note(Event::ReadData);
+        let read = self.storage.read_at(host, into)?;
         // Only the end of the file ends a read early; the rest of its last sector is zeros.
         into[read..].fill(0);
         Ok(())
@@ -121,7 +134,9 @@ impl Disk for RawDisk {
 
     fn read_vectored(&self, at: u64, into: &mut [IoSliceMut<'_>]) -> Result<()> {
         let total = into.iter().map(|buffer| buffer.len() as u64).sum();
-        let mut read = self.storage.read_vectored_at(self.host(at, total)?, into)?;
+        let host = self.host(at, total)?;
+        self.note(Event::ReadData);
+        let mut read = self.storage.read_vectored_at(host, into)?;
         for buffer in into {
             let here = read.min(buffer.len());
             buffer[here..].fill(0);
@@ -131,13 +146,17 @@ impl Disk for RawDisk {
     }
 
     fn write_at(&self, at: u64, from: &[u8], fua: bool) -> Result<()> {
-        self.storage.write_at(self.writable_host(at, from.len() as u64)?, from)?;
+        let host = self.writable_host(at, from.len() as u64)?;
+        self.note(Event::WriteData);
+        self.storage.write_at(host, from)?;
         self.settle(fua)
     }
 
     fn write_vectored(&self, at: u64, from: &[IoSlice<'_>], fua: bool) -> Result<()> {
         let total = from.iter().map(|buffer| buffer.len() as u64).sum();
-        self.storage.write_vectored_at(self.writable_host(at, total)?, from)?;
+        let host = self.writable_host(at, total)?;
+        self.note(Event::WriteData);
+        self.storage.write_vectored_at(host, from)?;
         self.settle(fua)
     }
 
@@ -160,6 +179,8 @@ impl Disk for RawDisk {
     }
 
     fn flush(&self) -> Result<()> {
+        self.note(Event::FlushToFile);
+        self.note(Event::FlushToDisk);
         match self.storage.flush() {
             // Some devices have nothing that could be made durable, and say so.
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) && !self.is_regular() => {
@@ -239,7 +260,12 @@ impl Disk for RawDisk {
     }
 
     fn raw_file(&self) -> Option<(&str, u64)> {
-        self.identity.map(|_| (self.file.as_str(), self.offset))
+        let file = self.identity.filter(|_| self.debugger.is_none());
+        file.map(|_| (self.file.as_str(), self.offset))
+    }
+
+    fn debugger(&self) -> Option<Arc<Debugger>> {
+        self.debugger.clone()
     }
 
     fn starts_zeroed(&self) -> bool {

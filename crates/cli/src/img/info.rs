@@ -139,7 +139,7 @@ fn layer_info(layer: Layer, objects: &Objects) -> Result<NodeInfo, DiskError> {
     let actual_size = file.allocated();
     let children = match layer.driver {
         Driver::Raw | Driver::Qcow2 => vec![("file", file_info(file)?)],
-        _ => Vec::new(),
+        _ => children_of(file)?,
     };
     if layer.driver == Driver::Qcow2 {
         let facts = QcowFacts::read(file)?;
@@ -178,10 +178,7 @@ fn layer_info(layer: Layer, objects: &Objects) -> Result<NodeInfo, DiskError> {
 
 /// What is known about a node under an image.
 fn file_info(file: &FileNode) -> Result<NodeInfo, DiskError> {
-    let children = match &file.child {
-        Some(child) => vec![("file", file_info(child)?)],
-        None => Vec::new(),
-    };
+    let children = children_of(file)?;
     Ok(NodeInfo {
         filename: file.name.clone(),
         format: file.driver.to_owned(),
@@ -193,6 +190,12 @@ fn file_info(file: &FileNode) -> Result<NodeInfo, DiskError> {
         is_file: children.is_empty(),
         children,
     })
+}
+
+/// The node under a node, with its name there.
+fn children_of(file: &FileNode) -> Result<Vec<(&'static str, NodeInfo)>, DiskError> {
+    let name = if file.driver == Driver::Blkdebug.name() { "image" } else { "file" };
+    file.child.iter().map(|child| Ok((name, file_info(child)?))).collect()
 }
 
 /// The JSON object of a node; the order of the keys is part of the format.

@@ -7,6 +7,7 @@ use rustix::process::{Signal, getpid, kill_process, test_kill_process};
 use super::numbers::{milliseconds, number};
 use super::session::Session;
 use super::{Failed, Outcome};
+use crate::disk::DiskError;
 use crate::out::{self, say};
 use crate::text::strerror;
 
@@ -63,16 +64,37 @@ pub(super) fn quit(session: &mut Session, _words: &[&str]) -> Outcome {
 }
 
 /// `break`, `wait_break`, `resume` and `remove_break`: only a debugging node has breakpoints.
-pub(super) fn breakpoint(_session: &mut Session, words: &[&str]) -> Outcome {
-    let tag = words.get(1).copied().unwrap_or("");
-    let what = match words.first() {
-        Some(&"break") => "set breakpoint".to_owned(),
-        Some(&"wait_break") => "wait for breakpoint".to_owned(),
-        Some(&"resume") => "resume request".to_owned(),
-        _ => format!("remove breakpoint {tag}"),
+pub(super) fn breakpoint(session: &mut Session, words: &[&str]) -> Outcome {
+    let debugger = session.disk()?.debugger();
+    let none = || Err(DiskError::from_errno(libc::ENOTSUP));
+    let (what, result) = match words {
+        ["break", event, tag] => {
+            let set = debugger.map_or_else(none, |debugger| debugger.set_breakpoint(event, tag));
+            ("set breakpoint".to_owned(), set)
+        }
+        ["wait_break", tag] => {
+            let waited = debugger.map_or_else(none, |debugger| {
+                while !debugger.wait_for(tag) {
+                    session.jobs.report_ready();
+                }
+                Ok(())
+            });
+            ("wait for breakpoint".to_owned(), waited)
+        }
+        ["resume", tag] => {
+            let resumed = debugger.map_or_else(none, |debugger| debugger.resume(tag));
+            ("resume request".to_owned(), resumed)
+        }
+        [_, tag] => {
+            let removed = debugger.map_or_else(none, |debugger| debugger.remove_breakpoint(tag));
+            (format!("remove breakpoint {tag}"), removed)
+        }
+        _ => return Err(Failed),
     };
-    say!("Could not {what}: {}\n", strerror(libc::ENOTSUP));
-    Err(Failed)
+    result.map_err(|error| {
+        say!("Could not {what}: {}\n", error.strerror());
+        Failed
+    })
 }
 
 /// The commands of zoned devices, none of which can be opened here.

@@ -1,8 +1,9 @@
 //! A filter that keeps what is read from below in the image itself.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::disk::{CompressedWrite, Disk, DiskInfo, Preallocation, Result, Status};
+use crate::node::{COR_WRITE, Debugger};
 use crate::zero::is_zero;
 
 /// The most that is copied at once, in bytes.
@@ -16,6 +17,8 @@ pub(super) struct CopyOnRead {
     disk: Box<dyn Disk>,
     /// Bytes that are copied together.
     unit: u64,
+    /// Rules of the disk itself, which are told before a copy is written.
+    debugger: Option<Arc<Debugger>>,
     /// Copies and writes exclude each other, so that a copy never undoes a write.
     writes: Mutex<()>,
 }
@@ -23,8 +26,11 @@ pub(super) struct CopyOnRead {
 impl CopyOnRead {
     /// Puts the filter over a disk that is open for writing.
     pub(super) fn new(disk: Box<dyn Disk>) -> Self {
-        let unit = disk.info().ok().and_then(|info| info.cluster_size).unwrap_or(SMALLEST);
-        Self { disk, unit: unit.max(SMALLEST), writes: Mutex::new(()) }
+        let info = disk.info().ok();
+        let debugs = info.as_ref().is_some_and(|info| info.format == "blkdebug");
+        let unit = info.and_then(|info| info.cluster_size).unwrap_or(SMALLEST);
+        let debugger = disk.debugger().filter(|_| debugs);
+        Self { disk, unit: unit.max(SMALLEST), debugger, writes: Mutex::new(()) }
     }
 
     /// Copies what the image does not hold of a range, in whole units.
@@ -52,6 +58,9 @@ impl CopyOnRead {
     fn copy_piece(&self, at: u64, len: u64) -> Result<()> {
         let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
         self.disk.read_at(at, &mut bytes)?;
+        if let Some(debugger) = &self.debugger {
+            debugger.event(COR_WRITE);
+        }
         if is_zero(&bytes) {
             self.disk.write_zeroes(at, len, false, false)
         } else {
@@ -106,6 +115,10 @@ impl Disk for CopyOnRead {
 
     fn info(&self) -> Result<DiskInfo> {
         self.disk.info()
+    }
+
+    fn debugger(&self) -> Option<Arc<Debugger>> {
+        self.disk.debugger()
     }
 
     fn read_only(&self) -> bool {

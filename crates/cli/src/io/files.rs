@@ -199,10 +199,14 @@ impl Session {
 
     /// Waits for requests and closes the file, if one is open.
     pub(super) fn close(&mut self) -> Outcome {
+        // Nobody would resume them any more.
+        if let Some(debugger) = self.opened.as_ref().and_then(|opened| opened.disk.debugger()) {
+            debugger.let_all_go();
+        }
         self.jobs.wait_all();
         let Some(opened) = self.opened.take() else { return Ok(()) };
         opened.close().map_err(|error| {
-            out::report("close failed: ", &error);
+            out::report("", &error);
             Failed
         })
     }

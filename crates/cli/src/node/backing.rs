@@ -29,12 +29,22 @@ pub(crate) fn backing_name(image: &str, stored: &str) -> Result<String, DiskErro
     Ok(format!("{directory}{stored}"))
 }
 
-/// Refuses protocols that are unknown or not available in this version.
+/// Refuses to make images under protocols that are unknown, not available in this version, or that
+/// have nothing in which an image could be made.
 ///
 /// # Errors
 /// As for opening the name.
 pub(crate) fn check_protocol(filename: &str) -> Result<(), DiskError> {
-    parse_filename(filename, false, &mut Options::default())
+    let mut options = Options::default();
+    parse_filename(filename, false, &mut options)?;
+    match options.take_text("driver")? {
+        Some(driver) if !matches!(driver.as_str(), "file" | "host_device" | "host_cdrom") => {
+            Err(DiskError::unsupported(format!(
+                "Protocol driver '{driver}' does not support image creation"
+            )))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Images of one chain, so that no image is its own backing file.

@@ -15,6 +15,8 @@ pub(crate) enum Driver {
     HostDevice,
     /// A disc drive.
     HostCdrom,
+    /// A node that fails or stops requests by rules.
+    Blkdebug,
     /// A disk of zeros that forgets what is written.
     NullCo,
     /// The same under its other name.
@@ -23,7 +25,6 @@ pub(crate) enum Driver {
 
 /// Drivers that the reference has and this version has not.
 const ELSEWHERE: &[&str] = &[
-    "blkdebug",
     "blklogwrites",
     "blkreplay",
     "blkverify",
@@ -72,6 +73,7 @@ impl Driver {
             "file" => Ok(Self::File),
             "host_device" => Ok(Self::HostDevice),
             "host_cdrom" => Ok(Self::HostCdrom),
+            "blkdebug" => Ok(Self::Blkdebug),
             "null-co" => Ok(Self::NullCo),
             "null-aio" => Ok(Self::NullAio),
             _ if is_known_elsewhere(name) => Err(unavailable(name)),
@@ -87,12 +89,13 @@ impl Driver {
             Self::File => "file",
             Self::HostDevice => "host_device",
             Self::HostCdrom => "host_cdrom",
+            Self::Blkdebug => "blkdebug",
             Self::NullCo => "null-co",
             Self::NullAio => "null-aio",
         }
     }
 
-    /// Whether it has bytes of its own instead of standing on another node.
+    /// Whether it is no format, but what formats stand on.
     pub(crate) fn is_protocol(self) -> bool {
         !matches!(self, Self::Raw | Self::Qcow2)
     }

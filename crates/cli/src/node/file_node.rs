@@ -8,11 +8,12 @@ use holstein_storage::{
 };
 use holstein_units::HostOffset;
 
-use super::layer::open_tree;
+use super::layer::{MAX_DEPTH, open_tree};
 use super::probe::PROBE_LEN;
-use super::{Driver, Generic, OpenFlags, Options, Probed, probe};
+use super::{Debugger, Driver, Generic, OpenFlags, Options, Probed, blkdebug, probe};
 use crate::disk::{DiskError, DiskStorage};
 use crate::objects::Objects;
+use crate::text::Json;
 
 /// Which locks a node takes on its file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +40,11 @@ pub(crate) struct FileNode {
     /// The file, to ask how much space it takes.
     file: Option<Arc<FileStorage>>,
     /// Options under which it was opened that are not its name, for canonical names.
-    pub(crate) tree: Option<crate::text::Json>,
+    pub(crate) tree: Option<Json>,
+    /// The name alone leads here again.
+    pub(crate) plain_name: bool,
+    /// The rules by which requests fail and stop, where there are any.
+    pub(crate) debugger: Option<Arc<Debugger>>,
 }
 
 impl FileNode {
@@ -47,6 +52,7 @@ impl FileNode {
     pub(crate) fn allocated(&self) -> Option<u64> {
         match (&self.file, &self.child) {
             (Some(file), _) => file.allocated().ok(),
+            (None, _) if self.driver == Driver::Blkdebug.name() => None,
             (None, Some(child)) => child.allocated(),
             (None, None) => None,
         }
@@ -73,7 +79,7 @@ impl FileNode {
         mut options: Options,
         flags: &OpenFlags,
         depth: usize,
-        lock: impl FnOnce(&[u8]) -> Result<LockKind, DiskError>,
+        lock: &mut dyn FnMut(&[u8]) -> Result<LockKind, DiskError>,
     ) -> Result<Self, DiskError> {
         let driver = match options.take_text("driver")? {
             Some(name) => Driver::named(&name)?,
@@ -83,6 +89,7 @@ impl FileNode {
             Driver::File | Driver::HostDevice | Driver::HostCdrom => {
                 open_file(driver, options, flags, lock)
             }
+            Driver::Blkdebug if depth < MAX_DEPTH => blkdebug::open(options, flags, depth, lock),
             _ => {
                 options.set("driver", driver.name());
                 let layer = open_tree(options, flags, depth + 1)?;
@@ -101,14 +108,57 @@ impl FileNode {
         if layer.driver == Driver::Raw && layer.options.is_empty() {
             let child = layer.file.ok_or_else(|| DiskError::invalid("a raw node has a file"))?;
             let storage = Arc::clone(&child.storage);
+            let debugger = child.debugger.clone();
             let child = Some(Box::new(child));
-            return Ok(Self { storage, driver, name, identity, child, file: None, tree });
+            let file = None;
+            let plain_name = false;
+            return Ok(Self {
+                storage,
+                driver,
+                name,
+                identity,
+                child,
+                file,
+                tree,
+                plain_name,
+                debugger,
+            });
         }
         let child = layer.file.clone().map(Box::new);
         // Secrets are for the image that a command opens, not for what it lies in.
         let disk = layer.into_disk(&Objects::default())?;
         let storage: Arc<dyn Storage> = Arc::new(DiskStorage::new(disk));
-        Ok(Self { storage, driver, name, identity, child, file: None, tree })
+        let (file, plain_name, debugger) = (None, false, None);
+        Ok(Self { storage, driver, name, identity, child, file, tree, plain_name, debugger })
+    }
+
+    /// A debugging node over `child`.
+    pub(super) fn debugging(
+        storage: Arc<dyn Storage>,
+        name: String,
+        plain_name: bool,
+        tree: Json,
+        child: Self,
+        debugger: Arc<Debugger>,
+    ) -> Self {
+        Self {
+            storage,
+            driver: Driver::Blkdebug.name(),
+            name,
+            identity: child.identity,
+            child: Some(Box::new(child)),
+            file: None,
+            tree: Some(tree),
+            plain_name,
+            debugger: Some(debugger),
+        }
+    }
+
+    /// The node in its canonical form.
+    pub(super) fn shown_tree(&self) -> Json {
+        self.tree.clone().unwrap_or_else(|| {
+            Json::map([("driver", self.driver.into()), ("filename", self.name.as_str().into())])
+        })
     }
 }
 
@@ -117,7 +167,7 @@ fn open_file(
     driver: Driver,
     mut options: Options,
     flags: &OpenFlags,
-    lock: impl FnOnce(&[u8]) -> Result<LockKind, DiskError>,
+    lock: &mut dyn FnMut(&[u8]) -> Result<LockKind, DiskError>,
 ) -> Result<FileNode, DiskError> {
     let generic = Generic::take(&mut options, flags, false)?;
     let filename = options.take_text("filename")?.unwrap_or_default();
@@ -181,6 +231,8 @@ fn open_file(
         child: None,
         file: Some(file),
         tree: None,
+        plain_name: true,
+        debugger: None,
     })
 }
 

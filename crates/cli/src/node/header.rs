@@ -20,7 +20,10 @@ pub(crate) fn read_header(file: &FileNode, purpose: DecodePurpose) -> Result<Hea
     let len = file.len()?;
     let read = |bytes: usize| -> Result<Vec<u8>, DiskError> {
         let mut start = vec![0; bytes];
-        let read = file.storage.read_at(HostOffset::new(0), &mut start)?;
+        let read = file
+            .storage
+            .read_at(HostOffset::new(0), &mut start)
+            .map_err(|error| DiskError::from(error).prefixed("Could not read qcow2 header: "))?;
         start.truncate(read);
         Ok(start)
     };

@@ -7,7 +7,7 @@ use crate::disk::DiskError;
 use crate::text::Json;
 
 /// Nodes may stand on each other this deep.
-const MAX_DEPTH: usize = 32;
+pub(super) const MAX_DEPTH: usize = 32;
 
 /// One image without its backing chain.
 pub(crate) struct Layer {
@@ -75,7 +75,9 @@ fn open_named(
             let flags = *flags;
             Ok(Layer { driver, probed: false, generic, options, file: None, name, flags })
         }
-        Some(driver @ (Driver::File | Driver::HostDevice | Driver::HostCdrom)) => {
+        Some(
+            driver @ (Driver::File | Driver::HostDevice | Driver::HostCdrom | Driver::Blkdebug),
+        ) => {
             // The file itself is the image: its options are all there are.
             let mut below = std::mem::take(&mut options);
             if let Some(filename) = filename {
@@ -83,7 +85,7 @@ fn open_named(
             }
             below.set("driver", driver.name());
             let flags_below = OpenFlags { share: generic.share, ..generic.child_flags() };
-            let file = FileNode::open(below, &flags_below, depth, |_| Ok(LockKind::Raw))?;
+            let file = FileNode::open(below, &flags_below, depth, &mut |_| Ok(LockKind::Raw))?;
             let name = file.name.clone();
             let flags = *flags;
             Ok(Layer { driver, probed: false, generic, options, file: Some(file), name, flags })
@@ -116,7 +118,7 @@ fn open_format(
             None => "Must specify either driver or file",
         }));
     }
-    let file = FileNode::open(below, &generic.child_flags(), depth, |start| {
+    let file = FileNode::open(below, &generic.child_flags(), depth, &mut |start| {
         Ok(match format {
             Some(Driver::Raw) => LockKind::Raw,
             Some(_) => LockKind::Format,
@@ -153,8 +155,7 @@ impl Layer {
     /// The path if it says all, otherwise a `json:` name.
     fn shown_name(&self) -> String {
         let file = self.file.as_ref();
-        let plain = file.filter(|file| file.child.is_none() && file.tree.is_none());
-        match plain {
+        match file.filter(|file| file.plain_name) {
             Some(file) if !self.has_strong_options() => file.name.clone(),
             _ => format!("json:{}", self.tree().compact()),
         }
@@ -171,12 +172,7 @@ impl Layer {
 
     /// The node tree in its canonical form.
     pub(super) fn tree(&self) -> Json {
-        let file = self.file.as_ref().map(|file| match &file.tree {
-            Some(tree) => tree.clone(),
-            None => {
-                Json::map([("driver", file.driver.into()), ("filename", file.name.as_str().into())])
-            }
-        });
+        let file = self.file.as_ref().map(FileNode::shown_tree);
         tree_of(self.driver.name(), &self.options, file)
     }
 }

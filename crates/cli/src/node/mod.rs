@@ -8,6 +8,7 @@
 //! With a format given nothing is probed. Options that no driver knows are errors.
 
 mod backing;
+mod blkdebug;
 mod cache;
 mod driver;
 mod facts;
@@ -25,6 +26,7 @@ mod protocol;
 mod qcow2_options;
 
 pub(crate) use backing::{Chain, backing_name, check_protocol};
+pub(crate) use blkdebug::{COR_WRITE, Debugger};
 pub(crate) use cache::CacheMode;
 pub(crate) use driver::Driver;
 pub(crate) use facts::QcowFacts;

@@ -51,7 +51,14 @@ impl Layer {
             (Driver::NullCo | Driver::NullAio, _) => {
                 Box::new(NullDisk::from_options(driver.name(), &mut options, name)?)
             }
-            (Driver::Raw | Driver::File | Driver::HostDevice | Driver::HostCdrom, Some(file)) => {
+            (
+                Driver::Raw
+                | Driver::File
+                | Driver::HostDevice
+                | Driver::HostCdrom
+                | Driver::Blkdebug,
+                Some(file),
+            ) => {
                 let window = match driver {
                     Driver::Raw => (options.take_size("offset")?, options.take_size("size")?),
                     _ => (None, None),
@@ -109,6 +116,8 @@ fn open_qcow2(
     if let Some(passphrase) = passphrase {
         open = open.passphrase(passphrase);
     }
+    let listener = file.debugger.clone();
+    open = open.listener(listener.map(|debugger| debugger as Arc<dyn holstein::Listener>));
     let storage = Arc::clone(&file.storage);
     if generic.writable {
         let image = open.open_storage(storage).map_err(|error| engine_error(&error))?;

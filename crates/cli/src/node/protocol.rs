@@ -1,5 +1,6 @@
 //! File names with a protocol in front.
 
+use super::blkdebug::split_name;
 use super::driver::{is_known_elsewhere, unavailable};
 use super::{Driver, Options};
 use crate::disk::DiskError;
@@ -36,6 +37,12 @@ pub(crate) fn parse_filename(
                     ));
                 }
             }
+        }
+        Some("blkdebug") => {
+            if !plain {
+                options.set("driver", "blkdebug");
+            }
+            split_name(filename, options)?;
         }
         Some(protocol)
             if !plain && is_known_elsewhere(protocol.split('+').next().unwrap_or("")) =>

@@ -1,0 +1,22 @@
+//! `blkdebug`: a node that fails, or stops, requests by what the image is doing.
+//!
+//! Rules wait for an event, such as the writing of an L2 table. An event makes a rule active, sets the
+//! state of the node, or suspends the request; while a rule is active, requests to the node fail. Events
+//! come from the format above, which says what it is about to do ([`holstein::Listener`]), and from the
+//! node itself.
+//!
+//! # Invariants
+//! Without such a node nothing of this is on the way of a request.
+
+mod config;
+mod debugger;
+mod events;
+mod limits;
+mod open;
+mod ranges;
+mod rules;
+mod storage;
+
+pub(crate) use debugger::Debugger;
+pub(crate) use events::COR_WRITE;
+pub(super) use open::{open, split_name};
