@@ -4,8 +4,8 @@ mod interop;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use holstein::OpenOptions;
-use holstein::format::Version;
+use holstein::format::{CompressionType, Version};
+use holstein::{CreateOptions, OpenOptions};
 use holstein_testkit::Rng;
 use interop::{Bench, Maker, Op, Script, assert_same};
 
@@ -93,6 +93,42 @@ fn both_sides_compress_in_turn() {
         let len = bench.size();
         bench.write_ours(&[Op::Zero { at: 0, len, unmap: true }]);
         bench.judge(&format!("{version:?}, {bits} bits: zeroed"));
+    }
+}
+
+/// The same under zstd, in an image that one side makes and both change.
+#[test]
+fn both_sides_compress_in_turn_with_zstd() {
+    let Some(mut bench) = Bench::new("zstd-turns") else { return };
+    for (bits, ours) in [(9_u32, true), (12, false), (16, true), (21, false)] {
+        bench.cluster = 1 << bits;
+        let size = (5 * bench.cluster).max(1 << 20) + 3 * 512;
+        bench.disk = vec![0; size as usize];
+        if ours {
+            let image = CreateOptions::new(size)
+                .cluster_size(bench.cluster)
+                .compression(CompressionType::Zstd)
+                .create(&bench.image)
+                .expect("created");
+            image.close().expect("closed");
+        } else {
+            let options = format!("cluster_size={},compression_type=zstd", bench.cluster);
+            if let Err(error) = bench.oracle.create(&bench.image, &options, size) {
+                eprintln!("skipped: the oracle makes no such images: {error}");
+                return;
+            }
+        }
+        let mut rng = Rng::new(u64::from(bits));
+        let mut script = Script::new(u64::from(bits), bench.cluster, size);
+        for round in 0..2 {
+            let mine = clusters(&bench, &mut rng);
+            compress_ours(&mut bench, &mine);
+            bench.judge(&format!("{bits} bits, round {round}: compressed by ours"));
+            let theirs = clusters(&bench, &mut rng);
+            compress_qemu(&mut bench, &theirs);
+            bench.write_ours(&script.ops(6));
+            bench.judge(&format!("{bits} bits, round {round}: changed by ours"));
+        }
     }
 }
 

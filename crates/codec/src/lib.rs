@@ -24,6 +24,10 @@
 
 mod codec;
 mod deflate;
+#[cfg(feature = "zstd")]
+mod zstd;
 
 pub use codec::{ClusterCodec, CodecError};
 pub use deflate::Deflate;
+#[cfg(feature = "zstd")]
+pub use zstd::Zstd;

@@ -1,42 +1,11 @@
 //! Round trips, leniency about what follows a stream, and broken streams.
 
+mod common;
+
+use common::{cluster, noise};
 use flate2::{Compress, Compression, FlushCompress, Status};
 use holstein_codec::{ClusterCodec, CodecError, Deflate};
 use proptest::prelude::*;
-
-/// A cluster from a seed: runs, text and noise mixed.
-fn cluster(size: usize, seed: u64) -> Vec<u8> {
-    let mut state = seed | 1;
-    let mut next = move || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state
-    };
-    let mut bytes = Vec::with_capacity(size + 600);
-    while bytes.len() < size {
-        let run = usize::try_from(next() % 600).expect("small");
-        match next() % 3 {
-            0 => bytes.resize(bytes.len() + run, (next() % 256) as u8),
-            1 => bytes.extend((0..run).map(|i| b"the quick brown fox "[i % 20])),
-            _ => bytes.extend((0..run).map(|_| (next() % 256) as u8)),
-        }
-    }
-    bytes.truncate(size);
-    bytes
-}
-
-fn noise(size: usize) -> Vec<u8> {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    (0..size)
-        .map(|_| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            (state >> 32) as u8
-        })
-        .collect()
-}
 
 /// A stream with the full window, as other writers make.
 fn wide_stream(cluster: &[u8]) -> Vec<u8> {

@@ -261,6 +261,9 @@ impl CreateOptions {
         let mut header = Header::new(self.version, geometry, 0);
         header.refcount_order = order;
         header.compression = self.compression;
+        if self.compression != CompressionType::Deflate {
+            header.incompatible.insert(IncompatibleFeatures::COMPRESSION);
+        }
         if self.legacy_aes.is_some() {
             header.crypt_method = CryptMethod::Aes;
         }

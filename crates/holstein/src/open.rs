@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use holstein_cache::CacheSizes;
-use holstein_codec::Deflate;
+use holstein_codec::{ClusterCodec, Deflate};
 use holstein_crypto::{LegacyAes, Secret, SectorCipher};
 use holstein_engine::{Backing, Disk, DiskConfig};
 use holstein_format::{
@@ -230,9 +230,7 @@ impl OpenOptions {
         if has_data_file && self.data_file.is_none() {
             return not_given("an external data file");
         }
-        if header.compression != CompressionType::Deflate {
-            return unsupported("images with zstd compression");
-        }
+        let codec = codec(header.compression)?;
         if header.backing_file.is_some() && self.backing.is_none() && !self.no_backing {
             return not_given("a backing file");
         }
@@ -248,7 +246,7 @@ impl OpenOptions {
                 backing: self.backing.clone(),
                 names_backing: header.backing_file.is_some(),
                 data_file: self.data_file.clone().filter(|_| has_data_file),
-                codec: Arc::new(Deflate::default()),
+                codec,
                 cipher,
                 listener: self.listener.clone(),
             },
@@ -268,6 +266,17 @@ impl OpenOptions {
 
 fn not_given<T>(what: &str) -> Result<T, Error> {
     Err(Cause::Unsupported(format!("the image has {what}, and none was given")).into())
+}
+
+/// What clusters are compressed with.
+fn codec(compression: CompressionType) -> Result<Arc<dyn ClusterCodec>, Error> {
+    match compression {
+        CompressionType::Deflate => Ok(Arc::new(Deflate::default())),
+        #[cfg(feature = "zstd")]
+        CompressionType::Zstd => Ok(Arc::new(holstein_codec::Zstd::default())),
+        #[cfg(not(feature = "zstd"))]
+        CompressionType::Zstd => unsupported("images with zstd compression"),
+    }
 }
 
 fn unsupported<T>(what: &str) -> Result<T, Error> {

@@ -42,21 +42,6 @@ impl QcowPlan {
         size: u64,
         objects: &Objects,
     ) -> Result<Self, DiskError> {
-        let plan = Self::judge_for_measure(list, size, objects)?;
-        plan.refuse_later_features()?;
-        Ok(plan)
-    }
-
-    /// As [`QcowPlan::judge`], where the image is only measured: it may have features that this
-    /// version cannot write.
-    ///
-    /// # Errors
-    /// The first option that does not fit the others.
-    pub(super) fn judge_for_measure(
-        list: &CreateList,
-        size: u64,
-        objects: &Objects,
-    ) -> Result<Self, DiskError> {
         let invalid = |text: &str| Err(DiskError::invalid(text));
         let passphrase = passphrase(list, objects)?;
         let version_2 = match list.given("compat") {
@@ -150,16 +135,6 @@ impl QcowPlan {
     pub(super) fn allocates_all(&self) -> bool {
         matches!(self.preallocation, Preallocation::Falloc | Preallocation::Full)
             || self.backing.is_some()
-    }
-
-    /// Refuses what the engine of this version cannot write, before a file is touched.
-    fn refuse_later_features(&self) -> Result<(), DiskError> {
-        let refused = if self.zstd {
-            "compression_type=zstd"
-        } else {
-            return Ok(());
-        };
-        Err(DiskError::unsupported(format!("{refused} is not available in this version")))
     }
 
     /// Refuses a disk whose L1 table would be too large.

@@ -159,7 +159,7 @@ fn plan_for(
     if list.format() != CreateFormat::Qcow2 {
         return Ok(Measure { required: whole, fully_allocated: whole, bitmaps: None });
     }
-    let plan = super::make_qcow2::QcowPlan::judge_for_measure(list, whole, &args.objects)?;
+    let plan = super::make_qcow2::QcowPlan::judge(list, whole, &args.objects)?;
     let disk = whole
         .checked_next_multiple_of(plan.cluster_size())
         .ok_or_else(|| Failure::from(DiskError::from_errno(libc::EFBIG)))?;
@@ -246,7 +246,7 @@ mod tests {
     fn full(options: &str, size: u64) -> u64 {
         let list =
             CreateList::parse(CreateFormat::Qcow2, options).expect("the list is well formed");
-        let plan = QcowPlan::judge_for_measure(&list, size, &Objects::default());
+        let plan = QcowPlan::judge(&list, size, &Objects::default());
         let plan = plan.expect("the options fit");
         let disk = size.next_multiple_of(plan.cluster_size());
         disk + metadata_size(disk, &plan)
