@@ -63,6 +63,7 @@ impl Disk {
         let request = matches!(
             change,
             Change::Discard { .. }
+                | Change::ZeroKeep
                 | Change::Zero { unmap: true }
                 | Change::ZeroEmpty { unmap: true }
         );

@@ -2,7 +2,7 @@
 
 use std::io::IoSlice;
 
-use holstein_mapping::{Change, Changed, ExtentKind};
+use holstein_mapping::{Change, Changed, ExtentKind, Kept};
 use holstein_units::{GuestOffset, GuestRange};
 
 use crate::EngineError;
@@ -21,7 +21,11 @@ impl Disk {
     /// As for [`Disk::write_at`].
     pub fn write_zeroes(&self, at: u64, len: u64, unmap: bool) -> Result<(), EngineError> {
         let range = self.check_range(at, len)?;
-        self.guarded(|| self.zero_range(range, Change::Zero { unmap }))
+        let change = match unmap && self.discard_no_unref {
+            true => Change::ZeroKeep,
+            false => Change::Zero { unmap },
+        };
+        self.guarded(|| self.zero_range(range, change))
     }
 
     /// Tells the disk that a range is not needed: its whole clusters read as zeros from now on and
@@ -86,6 +90,7 @@ impl Disk {
         // Somebody may write to the rest between the look and the change.
         let change = match change {
             Change::Zero { unmap } => Change::ZeroEmpty { unmap },
+            Change::ZeroKeep => Change::ZeroEmpty { unmap: false },
             other => other,
         };
         if self.rest_reads_as_zero(whole, part)? && self.change_clusters(whole, change)? {
@@ -118,8 +123,11 @@ impl Disk {
         while !range.is_empty() {
             let pin = self.sequencer.pins().pin();
             match self.mapping.change(range, change)? {
-                Changed::Done { len } => {
+                Changed::Done { len, kept } => {
                     drop(pin);
+                    if let Some(kept) = kept {
+                        self.forget(&kept)?;
+                    }
                     range = range.split_at(len).1;
                     self.relieve()?;
                 }
@@ -135,6 +143,22 @@ impl Disk {
             }
         }
         Ok(true)
+    }
+
+    /// Tells the host that the content of kept places does not count, if guest discards are passed on.
+    fn forget(&self, kept: &Kept) -> Result<(), EngineError> {
+        if !self.discard.request || self.has_data_file() {
+            return Ok(());
+        }
+        // Where a hole reads as zeros a crash leaves the old data or zeros. Elsewhere the entries have
+        // to say first that the content does not count.
+        if !self.file.storage().capabilities().zero_beyond_end {
+            self.sequencer.flush()?;
+        }
+        for place in kept.places() {
+            self.file.discard(*place);
+        }
+        Ok(())
     }
 
     /// Writes zeros as data.

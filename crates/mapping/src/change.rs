@@ -2,11 +2,11 @@
 
 use std::ops::Range;
 
-use holstein_format::{ClusterState, SubclusterBitmap, Version, ZERO};
+use holstein_format::{ClusterState, Sharing, SubclusterBitmap, Version, ZERO};
 use holstein_refcount::Freed;
-use holstein_units::GuestRange;
+use holstein_units::{GuestRange, HostOffset, HostRange};
 
-use crate::claim::Claimed;
+use crate::claim::{Claim, Claimed};
 use crate::cluster_entry::subclusters;
 use crate::mapping::Inner;
 use crate::{Busy, Fetch, MapError, Mapping};
@@ -19,6 +19,9 @@ pub enum Change {
         /// Whether the host clusters are given up.
         unmap: bool,
     },
+    /// Read as zeros; data keeps its place and its reference, and the host may forget what is there
+    /// (zeros that may unmap, under `discard-no-unref`).
+    ZeroKeep,
     /// As [`Self::Zero`], but only while none of the clusters has data: for a request that zeros a
     /// part of a cluster and found the rest of it to be zeros, which another writer may have changed
     /// since.
@@ -42,6 +45,8 @@ pub enum Changed {
     Done {
         /// How many bytes, at least a cluster unless the range is shorter.
         len: u64,
+        /// Places whose content does not count any more, though the clusters keep them.
+        kept: Option<Kept>,
     },
     /// This image cannot express it (version 2 with a backing file, subclusters of a compressed
     /// cluster): write zeros instead, or leave a discard undone.
@@ -54,9 +59,27 @@ pub enum Changed {
     Busy(Busy),
 }
 
+/// Places that clusters keep and that nothing reads any more.
+///
+/// While it lives nobody writes to the clusters: what is done to the places meanwhile cannot hit
+/// newer data.
+#[derive(Debug)]
+pub struct Kept {
+    places: Vec<HostRange>,
+    _claim: Claim,
+}
+
+impl Kept {
+    /// The places, those that are adjacent as one.
+    #[must_use]
+    pub fn places(&self) -> &[HostRange] {
+        &self.places
+    }
+}
+
 impl Mapping {
     /// Changes the start of a range of whole clusters, or with extended entries and
-    /// [`Change::Zero`] or [`Change::ZeroEmpty`] of whole subclusters.
+    /// [`Change::Zero`], [`Change::ZeroKeep`] or [`Change::ZeroEmpty`] of whole subclusters.
     ///
     /// * `range`: from a cluster's first byte to a cluster's last; a part of a cluster counts as all
     ///   of it without extended entries.
@@ -84,7 +107,8 @@ impl Inner {
         // Without a table all clusters are unallocated: nothing to do where that is good enough.
         if self.l1.get(l1_index) == 0 && self.may_stay_unallocated(change) {
             let span = geometry.bytes_per_l2();
-            return Ok(Changed::Done { len: (span - range.start.get() % span).min(range.len) });
+            let len = (span - range.start.get() % span).min(range.len);
+            return Ok(Changed::Done { len, kept: None });
         }
         let claim = match self.claim(range)? {
             Claimed::Got(claim) => claim,
@@ -95,6 +119,8 @@ impl Inner {
         let skip = geometry.in_cluster(range.start);
         let mut values = Vec::with_capacity(usize::try_from(clusters).unwrap_or(0));
         let mut freed = Vec::new();
+        let mut places = Vec::new();
+        let forgets = matches!(change, Change::ZeroKeep | Change::Discard { keep: true });
         let mut differs = false;
         for n in 0..clusters {
             let entry = claim.entry(self, n)?.0;
@@ -119,6 +145,11 @@ impl Inner {
             if new != old {
                 if new.0 & ClusterState::OFFSET_MASK == 0 {
                     freed.push(entry.cluster);
+                } else if let ClusterState::Data { at, sharing: Sharing::Exclusive } = entry.cluster
+                    && forgets
+                    && !claim.suspect
+                {
+                    add(&mut places, at, cluster);
                 }
                 differs = true;
             }
@@ -131,7 +162,9 @@ impl Inner {
                 self.retire_state(state, 0, reason);
             }
         }
-        Ok(Changed::Done { len: (clusters * cluster - skip).min(range.len) })
+        let len = (clusters * cluster - skip).min(range.len);
+        let kept = (!places.is_empty()).then(|| Kept { places, _claim: claim });
+        Ok(Changed::Done { len, kept })
     }
 
     /// Whether a change leaves a cluster as it is that no table maps.
@@ -162,6 +195,7 @@ impl Inner {
         let keep = matches!(
             change,
             Change::Zero { unmap: false }
+                | Change::ZeroKeep
                 | Change::ZeroEmpty { unmap: false }
                 | Change::Discard { keep: true }
         );
@@ -199,11 +233,20 @@ impl Inner {
             (Change::Discard { .. }, ClusterState::Unallocated) if !self.has_backing => None,
             (
                 Change::Zero { unmap: false }
+                | Change::ZeroKeep
                 | Change::ZeroEmpty { unmap: false }
                 | Change::Discard { keep: true },
                 _,
             ) if allocated && !compressed => Some(raw | ZERO),
             _ => Some(ZERO),
         }
+    }
+}
+
+/// Adds a cluster to places, to the last of them if it follows there.
+fn add(places: &mut Vec<HostRange>, at: HostOffset, len: u64) {
+    match places.last_mut() {
+        Some(last) if last.start.checked_add(last.len) == Some(at) => last.len += len,
+        _ => places.push(HostRange { start: at, len }),
     }
 }

@@ -43,7 +43,7 @@ mod resolve;
 mod verify;
 mod write_plan;
 
-pub use change::{Change, Changed};
+pub use change::{Change, Changed, Kept};
 pub use cluster_entry::ClusterEntry;
 pub use compressed_plan::{CompressedPlan, PreparedCompressed};
 pub use error::MapError;

@@ -9,7 +9,7 @@ use holstein_format::{
 };
 use holstein_guard::{ImageFile, Region, RegionMask};
 use holstein_mapping::{
-    Change, Changed, CowPart, ExtentKind, L1Layout, Mapping, MappingConfig, Prepared,
+    Change, Changed, CowPart, ExtentKind, Kept, L1Layout, Mapping, MappingConfig, Prepared,
     PreparedCompressed, Resolved,
 };
 use holstein_refcount::{
@@ -265,7 +265,7 @@ fn any_op() -> impl Strategy<Value = Op> {
         4 => (0..SIZE / CLUSTER, 1..CLUSTER, any::<bool>())
             .prop_map(|(n, bytes, link)| Op::Compress(n, bytes, link)),
         4 => range().prop_map(|(a, n)| Op::Resolve(a, n)),
-        6 => (clusters(), 0..6_u8).prop_map(|((a, n), how)| Op::Change(a, n, how)),
+        6 => (clusters(), 0..7_u8).prop_map(|((a, n), how)| Op::Change(a, n, how)),
         2 => Just(Op::Flush),
         1 => Just(Op::Reopen),
     ]
@@ -548,6 +548,7 @@ impl World {
             1 => Change::Zero { unmap: true },
             2 => Change::Discard { keep: false },
             3 => Change::Discard { keep: true },
+            6 => Change::ZeroKeep,
             _ => Change::ZeroEmpty { unmap: how == 5 },
         };
         let all = GuestRange { start: GuestOffset::new(first * CLUSTER), len: count * CLUSTER };
@@ -555,10 +556,14 @@ impl World {
         while !range.is_empty() {
             let changed = self.mapping.change(range, change);
             match changed.map_err(|e| TestCaseError::fail(e.to_string()))? {
-                Changed::Done { len } => {
+                Changed::Done { len, kept } => {
                     prop_assert!(len > 0 && len <= range.len && len % CLUSTER == 0);
                     let from = range.start.get() / CLUSTER;
-                    for cluster in from..from + len / CLUSTER {
+                    let changed = from..from + len / CLUSTER;
+                    if let Some(kept) = kept {
+                        self.judge_kept(&kept, changed.clone(), change)?;
+                    }
+                    for cluster in changed {
                         let is = &mut self.model[cluster as usize];
                         *is = changed_to(*is, change, &self.setup);
                     }
@@ -584,6 +589,30 @@ impl World {
             }
         }
         prop_assert!(!(self.setup.v2 && self.setup.has_backing), "version 2 cannot say it");
+        Ok(())
+    }
+
+    /// Only data that has its cluster for itself may be forgotten, and nobody writes there meanwhile.
+    fn judge_kept(
+        &self,
+        kept: &Kept,
+        changed: std::ops::Range<u64>,
+        change: Change,
+    ) -> Result<(), TestCaseError> {
+        let keeps = matches!(change, Change::ZeroKeep | Change::Discard { keep: true });
+        prop_assert!(keeps);
+        for place in kept.places() {
+            prop_assert!(place.len > 0 && place.len % CLUSTER == 0);
+            for host in (place.start.get()..place.start.get() + place.len).step_by(CLUSTER as usize)
+            {
+                let data = changed.clone().find(|c| self.model[*c as usize] == Is::Data(host));
+                prop_assert!(data.is_some(), "no data was at {}", host);
+                prop_assert_eq!(self.count(host), 1, "others need it");
+            }
+        }
+        let range = GuestRange { start: GuestOffset::new(changed.start * CLUSTER), len: CLUSTER };
+        let write = self.mapping.prepare_write(range);
+        prop_assert!(matches!(write, Ok(Prepared::Busy(_))), "{write:?}");
         Ok(())
     }
 
@@ -692,6 +721,7 @@ fn changed_to(is: Is, change: Change, setup: &Setup) -> Is {
     let keep = matches!(
         change,
         Change::Zero { unmap: false }
+            | Change::ZeroKeep
             | Change::ZeroEmpty { unmap: false }
             | Change::Discard { keep: true }
     );
