@@ -149,7 +149,12 @@ impl Inner {
                     && forgets
                     && !claim.suspect
                 {
-                    add(&mut places, at, cluster);
+                    // Beside the subclusters that are zeros now others may have data.
+                    let (from, to) = match entry.bitmap {
+                        Some(_) => (from, to),
+                        None => (0, cluster),
+                    };
+                    add(&mut places, at + from, to - from);
                 }
                 differs = true;
             }
