@@ -55,11 +55,14 @@ impl Qemu {
         &self.img
     }
 
-    /// Creates a qcow2 image with the defaults.
-    pub(crate) fn create(&self, path: &Path, size: u64) -> Result<()> {
+    /// Creates a qcow2 image with the defaults, over a raw backing file if one is given.
+    pub(crate) fn create(&self, path: &Path, size: u64, backing: Option<&Path>) -> Result<()> {
         let size = size.to_string();
-        let args = [OsStr::new("create"), "-q".as_ref(), "-f".as_ref(), "qcow2".as_ref()];
-        let args = args.into_iter().chain([path.as_os_str(), size.as_ref()]);
+        let mut args: Vec<&OsStr> = ["create", "-q", "-f", "qcow2"].map(OsStr::new).to_vec();
+        if let Some(backing) = backing {
+            args.extend([OsStr::new("-F"), "raw".as_ref(), "-b".as_ref(), backing.as_os_str()]);
+        }
+        args.extend([path.as_os_str(), size.as_ref()]);
         run(&self.img, args).map(drop)
     }
 

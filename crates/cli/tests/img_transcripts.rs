@@ -121,8 +121,8 @@ macro_rules! transcripts {
 }
 
 transcripts!(
-    blkdebug, check, compare, compress, convert, create, dd, encrypt, info, map, measure, resize,
-    snapshot
+    blkdebug, chain, check, compare, compress, convert, create, dd, encrypt, info, map, measure,
+    resize, snapshot
 );
 
 #[test]

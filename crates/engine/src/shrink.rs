@@ -80,22 +80,30 @@ impl Disk {
             let range = GuestRange { start: GuestOffset::new(end), len: shared_end - end };
             self.change_clusters(range, Change::Release)?;
         }
-        let mut index = first_table;
-        while let Some(next) = self.mapping.next_table(index) {
-            self.mapping.release_table(next)?;
-            if self.refcounts.quarantined() * cluster > RELEASED_LIMIT {
-                self.sequencer.flush()?;
-            }
-            index = next + 1;
-        }
+        self.release_tables(first_table..u64::MAX)?;
         if size < end {
             self.hide(GuestRange { start: GuestOffset::new(size), len: end - size }, 0)?;
         }
         Ok(())
     }
 
+    /// Gives up the L2 tables of a range of the L1 table, which no request reaches, with all that they
+    /// map.
+    pub(crate) fn release_tables(&self, tables: std::ops::Range<u64>) -> Result<(), EngineError> {
+        let cluster = self.geometry.cluster_size();
+        let mut index = tables.start;
+        while let Some(next) = self.mapping.next_table(index).filter(|next| *next < tables.end) {
+            self.mapping.release_table(next)?;
+            if self.refcounts.quarantined() * cluster > RELEASED_LIMIT {
+                self.sequencer.flush()?;
+            }
+            index = next + 1;
+        }
+        Ok(())
+    }
+
     /// Frees what was given up, and ends the file behind the last cluster in use.
-    fn cut_file(&self) -> Result<(), EngineError> {
+    pub(crate) fn cut_file(&self) -> Result<(), EngineError> {
         let _quiet = self.quiet();
         let run = self.sequencer.lock();
         self.drain(&run)?;

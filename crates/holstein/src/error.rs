@@ -69,6 +69,12 @@ pub(crate) enum Cause {
     Header(Arc<io::Error>),
     #[error("write the new image: {0}")]
     Create(Arc<io::Error>),
+    #[error("backing file {name:?}: {error}")]
+    Backing { name: String, error: Box<Error> },
+    #[error("{what}: {source}")]
+    Copy { what: &'static str, source: Arc<io::Error> },
+    #[error("{0}")]
+    Refused(String),
     #[error("{0}")]
     Unsupported(String),
     #[error("{0}")]
@@ -115,6 +121,12 @@ impl Error {
         self
     }
 
+    /// The same error, of a backing file that an image names.
+    pub(crate) fn in_backing(self, name: &[u8]) -> Self {
+        let name = String::from_utf8_lossy(name).into_owned();
+        Cause::Backing { name, error: Box::new(self) }.into()
+    }
+
     /// What kind of thing went wrong.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
@@ -135,6 +147,9 @@ impl Error {
                 _ => ErrorKind::InvalidInput,
             },
             Cause::Header(error) | Cause::Create(error) => io_kind(error),
+            Cause::Backing { error, .. } => error.kind(),
+            Cause::Copy { source, .. } => inner(source).map_or_else(|| io_kind(source), Self::kind),
+            Cause::Refused(_) => ErrorKind::PermissionDenied,
             Cause::Unsupported(_) => ErrorKind::Unsupported,
             Cause::Invalid(_) => ErrorKind::InvalidInput,
             Cause::CorruptBit => ErrorKind::ReadOnly,
@@ -171,14 +186,21 @@ impl Error {
     /// The error of the operating system below, where there is one.
     #[must_use]
     pub fn io(&self) -> Option<&io::Error> {
-        match &self.0.cause {
+        let found = match &self.0.cause {
             Cause::Engine(error) => error.io(),
-            Cause::Header(error) | Cause::Create(error) => Some(error),
+            Cause::Backing { error, .. } => error.io(),
+            Cause::Copy { source, .. } => Some(&**source),
+            Cause::Header(error) | Cause::Create(error) => Some(&**error),
             Cause::Open(error) => match &**error {
                 OpenError::Io { source, .. } => Some(source),
                 _ => None,
             },
             _ => None,
+        };
+        // An error of a layer below travels inside of one of the system.
+        match found.and_then(inner) {
+            Some(error) => error.io().or(found),
+            None => found,
         }
     }
 
@@ -186,7 +208,7 @@ impl Error {
     #[must_use]
     pub fn format_error(&self) -> Option<&FormatError> {
         match &self.0.cause {
-            Cause::Format(error) => Some(error),
+            Cause::Format(error) | Cause::Engine(EngineError::Header(error)) => Some(error),
             _ => None,
         }
     }
@@ -199,6 +221,11 @@ impl Error {
             _ => None,
         }
     }
+}
+
+/// The error of this library that an error of the system carries.
+fn inner(error: &io::Error) -> Option<&Error> {
+    error.get_ref()?.downcast_ref()
 }
 
 fn io_kind(error: &io::Error) -> ErrorKind {
@@ -262,7 +289,10 @@ impl std::error::Error for Error {
             Cause::Repair(error) => error.source(),
             Cause::Open(error) => error.source(),
             Cause::Header(error) | Cause::Create(error) => Some(&**error),
-            Cause::Unsupported(_)
+            Cause::Backing { error, .. } => Some(&**error),
+            Cause::Copy { source, .. } => Some(&**source),
+            Cause::Refused(_)
+            | Cause::Unsupported(_)
             | Cause::Invalid(_)
             | Cause::CorruptBit
             | Cause::NeedsPassphrase => None,

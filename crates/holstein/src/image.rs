@@ -4,11 +4,12 @@ use std::io::{IoSlice, IoSliceMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use holstein_engine::{CompressedData, Disk, DiskExtent, Preallocation};
+use holstein_engine::{CompressedData, Disk, DiskExtent, OwnRead, Preallocation};
 use holstein_format::Header;
 use holstein_storage::Storage;
 
 use crate::Error;
+use crate::chain::Chain;
 
 macro_rules! reading {
     ($image:ident) => {
@@ -66,6 +67,27 @@ macro_rules! reading {
                 Ok(self.disk.extent_at(at, len)?)
             }
 
+            /// Reads what the image itself holds at byte `at`, at most to the end of `into`; the
+            /// backing is not asked.
+            ///
+            /// # Errors
+            /// As for [`Self::read_at`].
+            pub fn read_own(&self, at: u64, into: &mut [u8]) -> Result<OwnRead, Error> {
+                Ok(self.disk.read_own(at, into)?)
+            }
+
+            /// The disks under the image, where it was opened with them as a chain.
+            #[must_use]
+            pub fn chain(&self) -> Option<&Arc<Chain>> {
+                self.chain.as_ref()
+            }
+
+            /// Notes the chain.
+            pub(crate) fn over(mut self, chain: Option<Arc<Chain>>) -> Self {
+                self.chain = chain;
+                self
+            }
+
             /// The file that holds the image.
             #[must_use]
             pub fn storage(&self) -> &Arc<dyn Storage> {
@@ -79,6 +101,7 @@ macro_rules! reading {
 #[derive(Debug)]
 pub struct ReadOnlyImage {
     disk: Disk,
+    chain: Option<Arc<Chain>>,
 }
 
 /// An image that is open for reading and writing.
@@ -88,6 +111,7 @@ pub struct ReadOnlyImage {
 #[derive(Debug)]
 pub struct Image {
     disk: Disk,
+    chain: Option<Arc<Chain>>,
     /// Cleared by [`Image::close`], so that dropping does not close again.
     open: AtomicBool,
 }
@@ -97,13 +121,13 @@ reading!(Image);
 
 impl ReadOnlyImage {
     pub(crate) fn new(disk: Disk) -> Self {
-        Self { disk }
+        Self { disk, chain: None }
     }
 }
 
 impl Image {
     pub(crate) fn new(disk: Disk) -> Self {
-        Self { disk, open: AtomicBool::new(true) }
+        Self { disk, chain: None, open: AtomicBool::new(true) }
     }
 
     /// Writes `from` at byte `at` of the disk.
@@ -193,6 +217,20 @@ impl Image {
     /// As for [`Self::write_at`].
     pub fn discard(&self, at: u64, len: u64) -> Result<(), Error> {
         Ok(self.disk.discard(at, len)?)
+    }
+
+    /// Gives up every cluster of the disk, durably: all of it shows the backing from now on, or
+    /// zeros. Snapshots keep what they have, and the file ends behind what is left.
+    ///
+    /// # Errors
+    /// As for [`Image::write_at`] and [`Image::flush`].
+    pub fn make_empty(&self) -> Result<(), Error> {
+        Ok(self.disk.empty()?)
+    }
+
+    /// Changes the header; see [`Disk::update_header`].
+    pub(crate) fn change_header(&self, change: impl FnOnce(&mut Header)) -> Result<(), Error> {
+        Ok(self.disk.update_header(change)?)
     }
 
     /// Makes everything that was written before this call durable.

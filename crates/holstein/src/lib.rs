@@ -24,32 +24,40 @@
 //! QEMU locks them, so that a running virtual machine and this library exclude each other.
 //!
 //! An image is not trusted: nothing in it makes this library open another file. A backing file is
-//! read only through the [`Backing`] that the caller hands over.
+//! read only where a [`chain::BackingPolicy`] allows it, or through the [`chain::Chain`] or
+//! [`Backing`] that the caller hands over.
 //!
 //! The crates below can be used one by one: `holstein-format` for the structures alone,
 //! `holstein-check` for checking, and so on.
 
 #![forbid(unsafe_code)]
 
+pub mod chain;
+mod commit;
 mod create;
 mod error;
 mod image;
 mod open;
+mod pieces;
 mod probe;
+mod rebase;
 mod repair;
 mod unflushed;
 
+pub use commit::{CommitOptions, CommitTarget, RawTarget};
 pub use create::CreateOptions;
 pub use error::{Error, ErrorKind};
 pub use holstein_cache::CacheSizes;
 pub use holstein_crypto::Secret;
 pub use holstein_engine::{
-    Backing, CompressedData, DiskExtent as Extent, DiskExtentKind as ExtentKind, Preallocation,
+    Backing, CompressedData, DiskExtent as Extent, DiskExtentKind as ExtentKind, OwnRead,
+    Preallocation,
 };
 pub use holstein_guard::{Event, Listener, Region, RegionMask as OverlapCheck};
 pub use image::{Image, ReadOnlyImage};
 pub use open::OpenOptions;
 pub use probe::{Format, probe};
+pub use rebase::{NewBacking, RebaseOptions};
 pub use repair::{check, repair};
 
 /// Checking and repairing an image, independently of the code that writes it.

@@ -13,9 +13,10 @@ use holstein_format::{
 use holstein_guard::{Listener, Region, RegionMask};
 use holstein_refcount::DiscardPolicy;
 use holstein_snapshot::SnapshotTable;
-use holstein_storage::{FileOptions, FileStorage, LockMode, Storage};
+use holstein_storage::{FileIdentity, FileOptions, FileStorage, LockMode, Storage};
 use holstein_units::HostOffset;
 
+use crate::chain::{BackingPolicy, Chain, Top, open_chain};
 use crate::error::Cause;
 use crate::{Error, Image, ReadOnlyImage};
 
@@ -35,12 +36,14 @@ const FIRST_READ: usize = 4096;
 #[derive(Clone, Default)]
 #[must_use]
 pub struct OpenOptions {
-    file: Option<FileOptions>,
+    pub(crate) file: Option<FileOptions>,
     cache: CacheSizes,
     discard: DiscardPolicy,
     discard_no_unref: bool,
     overlap: Option<RegionMask>,
     backing: Option<Arc<dyn Backing>>,
+    chain: Option<Arc<Chain>>,
+    policy: BackingPolicy,
     no_backing: bool,
     passphrase: Option<Secret>,
     data_file: Option<Arc<dyn Storage>>,
@@ -121,9 +124,26 @@ impl OpenOptions {
         self
     }
 
+    /// Which backing files are opened; none, unless this says so.
+    ///
+    /// What [`Self::backing`] and [`Self::backing_chain`] give comes first, and so does
+    /// [`Self::no_backing`].
+    pub fn backing_policy(mut self, policy: BackingPolicy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// The disks under the image, opened by the caller.
+    pub fn backing_chain(mut self, chain: Arc<Chain>) -> Self {
+        self.backing = Some(Arc::<Chain>::clone(&chain));
+        self.chain = Some(chain);
+        self
+    }
+
     /// What unallocated clusters show.
     pub fn backing(mut self, backing: Option<Arc<dyn Backing>>) -> Self {
         self.backing = backing;
+        self.chain = None;
         self
     }
 
@@ -162,7 +182,8 @@ impl OpenOptions {
             self.file.unwrap_or(FileOptions { lock: LockMode::Write, ..FileOptions::default() });
         options.write = true;
         let storage = FileStorage::open(path, &options)?;
-        self.open_storage(Arc::new(storage)).map_err(|e| e.at(path))
+        let named = Some((path, storage.identity()));
+        self.open_named(Arc::new(storage), named).map_err(|e| e.at(path))
     }
 
     /// Opens the image at `path` for reading.
@@ -175,7 +196,8 @@ impl OpenOptions {
             self.file.unwrap_or(FileOptions { lock: LockMode::Read, ..FileOptions::default() });
         options.write = false;
         let storage = FileStorage::open(path, &options)?;
-        self.open_storage_read_only(Arc::new(storage)).map_err(|e| e.at(path))
+        let named = Some((path, storage.identity()));
+        self.open_named_read_only(Arc::new(storage), named).map_err(|e| e.at(path))
     }
 
     /// Opens the image in `storage` for reading and writing.
@@ -185,6 +207,14 @@ impl OpenOptions {
     /// [`crate::ErrorKind::Unsupported`] for what this version does not do;
     /// [`crate::ErrorKind::ReadOnly`] for an image that is marked corrupt.
     pub fn open_storage(&self, storage: Arc<dyn Storage>) -> Result<Image, Error> {
+        self.open_named(storage, None)
+    }
+
+    fn open_named(
+        &self,
+        storage: Arc<dyn Storage>,
+        named: Option<(&Path, FileIdentity)>,
+    ) -> Result<Image, Error> {
         let header = read_header(&*storage, DecodePurpose::Use)?;
         if header.incompatible.contains(IncompatibleFeatures::CORRUPT) {
             return Err(Cause::CorruptBit.into());
@@ -197,13 +227,14 @@ impl OpenOptions {
         if header.bitmaps().is_some() {
             return unsupported("writing to an image with persistent bitmaps, which would be lost");
         }
-        let disk = self.open_disk(Arc::clone(&storage), &header, true)?;
+        let options = self.following(&header, named)?;
+        let disk = options.open_disk(Arc::clone(&storage), &header, true)?;
         if header.nb_snapshots > 0 {
             let table = SnapshotTable::read(&*storage, &header)?;
             protect_snapshots(&disk, &header, &table);
         }
         disk.clear_unknown_autoclear()?;
-        Ok(Image::new(disk))
+        Ok(Image::new(disk).over(options.chain))
     }
 
     /// Opens the image in `storage` for reading.
@@ -214,9 +245,46 @@ impl OpenOptions {
         &self,
         storage: Arc<dyn Storage>,
     ) -> Result<ReadOnlyImage, Error> {
+        self.open_named_read_only(storage, None)
+    }
+
+    fn open_named_read_only(
+        &self,
+        storage: Arc<dyn Storage>,
+        named: Option<(&Path, FileIdentity)>,
+    ) -> Result<ReadOnlyImage, Error> {
         let header = read_header(&*storage, DecodePurpose::Use)?;
-        let disk = self.open_disk(storage, &header, false)?;
-        Ok(ReadOnlyImage::new(disk))
+        let options = self.following(&header, named)?;
+        let disk = options.open_disk(storage, &header, false)?;
+        Ok(ReadOnlyImage::new(disk).over(options.chain))
+    }
+
+    /// These options with the backing chain that the policy allows, where the image has one and none
+    /// was given.
+    fn following(
+        &self,
+        header: &Header,
+        named: Option<(&Path, FileIdentity)>,
+    ) -> Result<Self, Error> {
+        let given = self.backing.is_some() || self.no_backing;
+        if header.backing_file.is_none() || given || self.policy.is_nothing() {
+            return Ok(self.clone());
+        }
+        let (path, identity) = named.unzip();
+        let chain = open_chain(self, &Top { path, identity, header })?;
+        Ok(self.clone().backing_chain(Arc::new(chain)))
+    }
+
+    /// The policy for backing files.
+    pub(crate) fn policy(&self) -> &BackingPolicy {
+        &self.policy
+    }
+
+    /// The options for an image inside of a chain.
+    pub(crate) fn for_layer(&self) -> Self {
+        // A passphrase and a data file are those of the image that the caller names.
+        let alone = Self { passphrase: None, data_file: None, ..self.clone() };
+        Self { backing: None, chain: None, no_backing: true, ..alone }
     }
 
     pub(crate) fn open_disk(

@@ -175,7 +175,8 @@ impl Inner {
     /// Whether a change leaves a cluster as it is that no table maps.
     fn may_stay_unallocated(&self, change: Change) -> bool {
         if self.geometry.extended_l2() {
-            matches!(change, Change::Discard { .. }) && !self.has_backing
+            matches!(change, Change::Release)
+                || matches!(change, Change::Discard { .. }) && !self.has_backing
         } else {
             self.new_entry(0, ClusterState::Unallocated, change).is_none()
         }
@@ -191,6 +192,10 @@ impl Inner {
         change: Change,
     ) -> Option<Option<(u64, SubclusterBitmap)>> {
         let (raw, bitmap) = old;
+        if change == Change::Release {
+            let empty = (0, SubclusterBitmap::EMPTY);
+            return Some((old != empty).then_some(empty));
+        }
         if touched.len() < 32 {
             return match state {
                 ClusterState::Compressed(_) => None,

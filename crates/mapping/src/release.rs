@@ -50,7 +50,7 @@ impl Mapping {
 }
 
 impl Inner {
-    /// The entries of a table that nobody changes meanwhile, from memory where they are there.
+    /// The entries, of extended ones the first words, of a table that nobody changes meanwhile, from memory where they are there.
     pub(crate) fn table_entries(&self, table: HostOffset) -> Result<Vec<u64>, MapError> {
         let cached: Vec<Option<Vec<u64>>> = self
             .slices
@@ -80,6 +80,8 @@ impl Inner {
                 }
             }
         }
-        Ok(entries)
+        // The second word of an extended entry names no cluster.
+        let stride = if self.geometry.extended_l2() { 2 } else { 1 };
+        Ok(entries.into_iter().step_by(stride).collect())
     }
 }

@@ -140,7 +140,7 @@ fn text(len: usize) -> Vec<u8> {
 }
 
 /// The program of this build: built now where cargo started us, else taken from beside us.
-fn program() -> Result<PathBuf> {
+pub(super) fn program() -> Result<PathBuf> {
     let this = std::env::current_exe().context("find this program")?;
     let program = this.with_file_name("holstein");
     if let Some(cargo) = std::env::var_os("CARGO") {

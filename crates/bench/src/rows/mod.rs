@@ -1,5 +1,6 @@
 //! What is measured.
 
+mod commit;
 mod convert;
 mod in_place;
 mod opening;
@@ -23,7 +24,7 @@ use convert::Way;
 pub(crate) use syscalls::{READS_CHILD, reads_child};
 
 /// The names of all rows, in the order of the table.
-pub(crate) const NAMES: [&str; 13] = [
+pub(crate) const NAMES: [&str; 15] = [
     reads::ONE,
     reads::TWO,
     in_place::NAME,
@@ -31,9 +32,11 @@ pub(crate) const NAMES: [&str; 13] = [
     sequential::LARGE,
     qemu_bench::READ,
     qemu_bench::WRITE,
+    qemu_bench::COPY_ON_WRITE,
     convert::TO_QCOW2,
     convert::TO_RAW,
     convert::COMPRESSED,
+    commit::NAME,
     opening::WRITABLE,
     opening::READ_ONLY,
     syscalls::NAME,
@@ -55,7 +58,7 @@ impl Bench<'_> {
     /// Measures what was asked for.
     pub(crate) fn run(&self) -> Result<Vec<Line>> {
         type Row = fn(&Bench<'_>, &'static str) -> Result<Line>;
-        let rows: [(&'static str, Row); 13] = [
+        let rows: [(&'static str, Row); 15] = [
             (reads::ONE, |bench, name| reads::row(bench, name, 1)),
             (reads::TWO, |bench, name| reads::row(bench, name, 2)),
             (in_place::NAME, in_place::row),
@@ -63,9 +66,11 @@ impl Bench<'_> {
             (sequential::LARGE, |bench, name| sequential::row(bench, name, 1 << 20)),
             (qemu_bench::READ, qemu_bench::reads),
             (qemu_bench::WRITE, qemu_bench::allocating_writes),
+            (qemu_bench::COPY_ON_WRITE, qemu_bench::copy_on_write),
             (convert::TO_QCOW2, |bench, name| convert::row(bench, name, Way::ToQcow2)),
             (convert::TO_RAW, |bench, name| convert::row(bench, name, Way::ToRaw)),
             (convert::COMPRESSED, |bench, name| convert::row(bench, name, Way::Compressed)),
+            (commit::NAME, commit::row),
             (opening::WRITABLE, |bench, name| opening::row(bench, name, true)),
             (opening::READ_ONLY, |bench, name| opening::row(bench, name, false)),
             (syscalls::NAME, syscalls::row),

@@ -3,18 +3,23 @@
 //! qemu-img has no random order, so both sides go through the disk in steps of about its golden
 //! ratio, as `bench -S` does: far from each other, no cluster twice.
 
+use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::Result;
-use holstein::OpenOptions;
+use holstein::chain::BackingPolicy;
+use holstein::{CreateOptions, Image, OpenOptions};
 
-use super::{Bench, Page, REQUEST, payload};
+use super::{Bench, CONTENT, Page, REQUEST, payload};
 use crate::measure::{as_f64, interleaved};
 use crate::offsets;
+use crate::raw_file;
 use crate::table::{Line, Other, Unit};
 
 pub(crate) const READ: &str = "qemu-read-4k";
 pub(crate) const WRITE: &str = "qemu-alloc-4k";
+pub(crate) const COPY_ON_WRITE: &str = "qemu-cow-4k";
 
 const CLUSTER: u64 = 64 << 10;
 
@@ -58,8 +63,28 @@ pub(super) fn reads(bench: &Bench<'_>, name: &'static str) -> Result<Line> {
 }
 
 pub(super) fn allocating_writes(bench: &Bench<'_>, name: &'static str) -> Result<Line> {
+    writes(bench, name, 4 << 30, None)
+}
+
+pub(super) fn copy_on_write(bench: &Bench<'_>, name: &'static str) -> Result<Line> {
+    let size = bench.options.choose(1 << 30, 256 << 20);
+    let backing = bench.scratch.fresh("backing.raw");
+    let file = raw_file::create(&backing)?;
+    raw_file::content(CONTENT, size, |at, bytes| Ok(file.write_all_at(bytes, at)?))?;
+    file.sync_all()?;
+    let line = writes(bench, name, size, Some(&backing))?;
+    bench.scratch.fresh("backing.raw");
+    Ok(line)
+}
+
+/// Writes of 4 KiB to clusters of their own, over a raw backing file if one is given.
+fn writes(
+    bench: &Bench<'_>,
+    name: &'static str,
+    size: u64,
+    backing: Option<&Path>,
+) -> Result<Line> {
     let Some(qemu) = bench.qemu else { return Ok(no_qemu(name)) };
-    let size = 4 << 30;
     // Few: a file system that is mounted with `discard` takes a millisecond or more for each of the
     // pieces of a file that is removed.
     let count = bench.options.choose(4_000, 2_000);
@@ -67,13 +92,24 @@ pub(super) fn allocating_writes(bench: &Bench<'_>, name: &'static str) -> Result
     let places = offsets::strided(count, step, size);
     let bytes = payload(8, REQUEST);
     let theirs = bench.scratch.fresh("theirs");
-    qemu.create(&theirs, size)?;
+    qemu.create(&theirs, size, backing)?;
     let start_up = qemu.start_up(&theirs)?;
     let ours = bench.scratch.file("ours");
     let pair = interleaved(
         bench.options.rounds(7, 3),
         Box::new(|| {
-            let image = bench.empty_image("ours", size)?;
+            let image = match backing {
+                None => bench.empty_image("ours", size)?,
+                Some(backing) => {
+                    let path = bench.scratch.fresh("ours");
+                    let name = backing.as_os_str().as_encoded_bytes().to_vec();
+                    let options = CreateOptions::new(size);
+                    let options = options.backing_file(name, Some(b"raw".to_vec()));
+                    options.create(&path).and_then(Image::close)?;
+                    let policy = BackingPolicy::anything();
+                    OpenOptions::new().backing_policy(policy).open(&path)?
+                }
+            };
             let start = Instant::now();
             places.iter().try_for_each(|&at| image.write_at(at, &bytes))?;
             image.flush()?;
@@ -83,26 +119,22 @@ pub(super) fn allocating_writes(bench: &Bench<'_>, name: &'static str) -> Result
         }),
         Box::new(|| {
             let path = bench.scratch.fresh("theirs");
-            qemu.create(&path, size)?;
+            qemu.create(&path, size, backing)?;
             Ok(qemu.bench(&path, true, count, step)?.wall - start_up)
         }),
     )?;
     qemu.check(&ours)?;
+    let (over, need) = match backing {
+        Some(_) => (" over a raw backing file with data in the page cache", 1.5),
+        None => ("", 3.0),
+    };
     let note = format!(
-        "{} GiB disk, {count} writes {step} bytes apart, each to a cluster of its own, and the flush; \
-         qemu-img flushes after the time it says, so of it the whole process is counted less \
+        "{} MiB disk{over}, {count} writes {step} bytes apart, each to a cluster of its own, and the \
+         flush; qemu-img flushes after the time it says, so of it the whole process is counted less \
          {:.1} ms for its start and end, measured with one read",
-        size >> 30,
+        size >> 20,
         start_up * 1000.0
     );
     let work = as_f64(count);
-    Ok(Line::Compared {
-        name,
-        unit: Unit::Requests,
-        work,
-        other: Other::Qemu,
-        pair,
-        need: 3.0,
-        note,
-    })
+    Ok(Line::Compared { name, unit: Unit::Requests, work, other: Other::Qemu, pair, need, note })
 }

@@ -5,7 +5,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use holstein_storage::{Capabilities, Storage};
 use holstein_units::{HostOffset, HostRange};
 
-use super::{Disk, DiskError, Preallocation};
+use super::{Disk, Preallocation, os_error};
 
 /// Bytes that are the content of a disk, such as a raw window or an image inside of an image.
 pub(crate) struct DiskStorage {
@@ -17,10 +17,6 @@ impl DiskStorage {
     pub(crate) fn new(disk: Box<dyn Disk>) -> Self {
         Self { disk }
     }
-}
-
-fn os_error(error: DiskError) -> io::Error {
-    io::Error::from_raw_os_error(error.errno())
 }
 
 impl Storage for DiskStorage {

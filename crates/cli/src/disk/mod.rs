@@ -8,6 +8,7 @@
 //! Every method takes `&self` and may be called from several threads. Requests past the end of the
 //! disk fail, they never grow it.
 
+mod backing;
 mod disk_storage;
 mod error;
 mod info;
@@ -20,16 +21,18 @@ mod status;
 use std::io::{IoSlice, IoSliceMut};
 use std::sync::Arc;
 
+use holstein::{Image, OwnRead};
 use holstein_storage::FileIdentity;
 
 use crate::node::Debugger;
 
+pub(crate) use backing::{BackingDisks, os_error};
 pub(crate) use disk_storage::DiskStorage;
 pub(crate) use error::DiskError;
 pub(crate) use info::DiskInfo;
 pub(crate) use null::NullDisk;
 pub(crate) use policy::{Policy, PolicyOptions};
-pub(crate) use qcow2::{BackingDisk, Qcow2Disk, engine_error, engine_preallocation};
+pub(crate) use qcow2::{Qcow2Disk, engine_error, engine_preallocation};
 pub(crate) use raw::RawDisk;
 pub(crate) use status::{Preallocation, Status};
 
@@ -94,6 +97,22 @@ pub(crate) trait Disk: Send + Sync {
     /// The answer covers at least one byte when `at` is before the end and `len` is not 0, and
     /// nothing when it is not. Neighbouring ranges may be alike.
     fn status(&self, at: u64, len: u64) -> Result<Status>;
+
+    /// Reads the start of `into` if this disk holds it itself, without the disks below it.
+    fn read_own(&self, at: u64, into: &mut [u8]) -> Result<OwnRead> {
+        self.read_at(at, into)?;
+        Ok(OwnRead { len: into.len(), held: true })
+    }
+
+    /// As [`Disk::status`], without the disks below, and whether this disk holds the range itself.
+    fn own_status(&self, at: u64, len: u64) -> Result<(Status, bool)> {
+        Ok((self.status(at, len)?, true))
+    }
+
+    /// The image that is written to, for what only qcow2 images have.
+    fn image(&self) -> Option<&Image> {
+        None
+    }
 
     /// What the format says about the image.
     fn info(&self) -> Result<DiskInfo>;

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use holstein::{Image, OwnRead};
 use holstein_storage::FileIdentity;
 
 use super::{CompressedWrite, Disk, DiskError, DiskInfo, Preallocation, Result, Status};
@@ -120,6 +121,18 @@ impl Disk for Policy {
 
     fn status(&self, at: u64, len: u64) -> Result<Status> {
         self.disk.status(at, len)
+    }
+
+    fn read_own(&self, at: u64, into: &mut [u8]) -> Result<OwnRead> {
+        self.disk.read_own(at, into)
+    }
+
+    fn own_status(&self, at: u64, len: u64) -> Result<(Status, bool)> {
+        self.disk.own_status(at, len)
+    }
+
+    fn image(&self) -> Option<&Image> {
+        self.disk.image()
     }
 
     fn info(&self) -> Result<DiskInfo> {

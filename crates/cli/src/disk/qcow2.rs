@@ -1,14 +1,16 @@
 //! A qcow2 image as a disk, over its backing file.
 
-use std::io::{self, IoSlice, IoSliceMut};
+use std::io::{IoSlice, IoSliceMut};
 use std::sync::Arc;
 
 use holstein::format::{MAX_L1_ENTRIES, Version};
-use holstein::{Backing, ErrorKind, ExtentKind, Image, ReadOnlyImage};
+use holstein::{ErrorKind, ExtentKind, Image, OwnRead, ReadOnlyImage};
 use holstein_storage::FileIdentity;
 use holstein_units::HostOffset;
 
-use super::{CompressedWrite, Disk, DiskError, DiskInfo, Preallocation, Result, Status};
+use super::{
+    BackingDisks, CompressedWrite, Disk, DiskError, DiskInfo, Preallocation, Result, Status,
+};
 use crate::node::{Debugger, FileNode, QcowFacts};
 
 /// The image, open in one of two ways.
@@ -21,44 +23,10 @@ enum Engine {
 pub(crate) struct Qcow2Disk {
     engine: Engine,
     file: FileNode,
-    backing: Option<Arc<BackingDisk>>,
+    backing: Option<BackingDisks>,
     /// The file has holes under clusters that are mapped: what they hold is asked of the file.
     has_holes: bool,
     name: String,
-}
-
-/// The disk under an image.
-pub(crate) struct BackingDisk {
-    disk: Box<dyn Disk>,
-}
-
-impl BackingDisk {
-    /// The disk as it is shown under an image.
-    pub(crate) fn new(disk: Box<dyn Disk>) -> Self {
-        Self { disk }
-    }
-}
-
-impl Backing for BackingDisk {
-    fn len(&self) -> u64 {
-        self.disk.len()
-    }
-
-    fn reads_as_zero(&self, at: u64, len: u64) -> bool {
-        let end = at.saturating_add(len).min(self.disk.len());
-        let mut at = at;
-        while at < end {
-            match self.disk.status(at, end - at) {
-                Ok(status) if status.zero && status.len > 0 => at += status.len,
-                _ => return false,
-            }
-        }
-        true
-    }
-
-    fn read_at(&self, at: u64, into: &mut [u8]) -> io::Result<()> {
-        self.disk.read_at(at, into).map_err(|error| io::Error::from_raw_os_error(error.errno()))
-    }
 }
 
 /// An engine's error as the commands print it.
@@ -108,7 +76,7 @@ impl Qcow2Disk {
     pub(crate) fn reading(
         image: ReadOnlyImage,
         file: FileNode,
-        backing: Option<Arc<BackingDisk>>,
+        backing: Option<BackingDisks>,
         name: String,
     ) -> Self {
         let has_holes = has_holes(&file, image.cluster_size());
@@ -119,7 +87,7 @@ impl Qcow2Disk {
     pub(crate) fn writing(
         image: Image,
         file: FileNode,
-        backing: Option<Arc<BackingDisk>>,
+        backing: Option<BackingDisks>,
         name: String,
     ) -> Self {
         let has_holes = has_holes(&file, image.cluster_size());
@@ -138,7 +106,7 @@ impl Qcow2Disk {
     }
 
     /// The state of a range that the image holds itself.
-    fn own_status(&self, len: u64, extent: &holstein::Extent) -> Result<Status> {
+    fn own_status_of(&self, len: u64, extent: &holstein::Extent) -> Result<Status> {
         let data = extent.kind == ExtentKind::Data;
         let mut status = Status {
             len,
@@ -248,17 +216,33 @@ impl Disk for Qcow2Disk {
         let extent = on_engine!(self, image => image.extent_at(at, len)).map_err(failed)?;
         let len = len.min(extent.len);
         if extent.kind != ExtentKind::Unallocated {
-            return self.own_status(len, &extent);
+            return self.own_status_of(len, &extent);
         }
-        if let Some(backing) = &self.backing
-            && at < backing.disk.len()
-        {
-            let below = backing.disk.status(at, len.min(backing.disk.len() - at))?;
-            return Ok(Status { depth: below.depth + 1, ..below });
+        match &self.backing {
+            Some(backing) => backing.status(at, len),
+            // Space that was never written has its place, unless something below decides.
+            None => Ok(Status { len, zero: true, offset: extent.host, ..Status::nothing() }),
         }
-        // Space that was never written has its place, unless something below decides.
-        let offset = extent.host.filter(|_| self.backing.is_none());
-        Ok(Status { len, zero: true, offset, ..Status::nothing() })
+    }
+
+    fn read_own(&self, at: u64, into: &mut [u8]) -> Result<OwnRead> {
+        on_engine!(self, image => image.read_own(at, into)).map_err(failed)
+    }
+
+    fn own_status(&self, at: u64, len: u64) -> Result<(Status, bool)> {
+        let extent = on_engine!(self, image => image.extent_at(at, len)).map_err(failed)?;
+        let len = len.min(extent.len);
+        match extent.kind {
+            ExtentKind::Unallocated => Ok((Status { len, zero: true, ..Status::nothing() }, false)),
+            _ => Ok((self.own_status_of(len, &extent)?, true)),
+        }
+    }
+
+    fn image(&self) -> Option<&Image> {
+        match &self.engine {
+            Engine::Write(image) => Some(image),
+            Engine::Read(_) => None,
+        }
     }
 
     fn info(&self) -> Result<DiskInfo> {
@@ -285,13 +269,13 @@ impl Disk for Qcow2Disk {
     }
 
     fn backing_len(&self) -> Option<u64> {
-        self.backing.as_ref().map(|backing| backing.disk.len())
+        self.backing.as_ref().map(BackingDisks::len)
     }
 
     fn files(&self, found: &mut Vec<FileIdentity>) {
         found.extend(self.file.identity);
         if let Some(backing) = &self.backing {
-            backing.disk.files(found);
+            backing.files(found);
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::help;
 use crate::disk::DiskError;
+use crate::node::choose_backing_policy;
 use crate::objects::{Objects, Outcome as ObjectOutcome};
 use crate::out;
 use crate::personality;
@@ -86,8 +87,11 @@ impl From<DiskError> for Failure {
 }
 
 /// Options that every command has.
-const COMMON: [Opt; 2] =
-    [Opt::flag("help", Some('h'), &["help"]), Opt::value("object", None, &["object"])];
+const COMMON: [Opt; 3] = [
+    Opt::flag("help", Some('h'), &["help"]),
+    Opt::value("object", None, &["object"]),
+    Opt::value("backing-policy", None, &["backing-policy"]),
+];
 
 /// Runs a command and returns the exit status.
 pub(super) fn run(command: &Command, args: &[String]) -> u8 {
@@ -104,6 +108,10 @@ pub(super) fn run(command: &Command, args: &[String]) -> u8 {
     if parsed.has("help") {
         help::print_command(command);
         return 0;
+    }
+    if let Some(Err(error)) = parsed.last("backing-policy").map(choose_backing_policy) {
+        out::report("", &error);
+        return 1;
     }
     let outcome = match Objects::parse(&parsed.all("object")) {
         Ok((_, ObjectOutcome::Help(text))) => {

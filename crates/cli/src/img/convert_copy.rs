@@ -332,18 +332,19 @@ fn write_error(at: u64, error: &crate::disk::DiskError) -> Failure {
 }
 
 /// Holds the rate of writing down.
-struct Pace {
+pub(super) struct Pace {
     rate: f64,
     free_at: Instant,
 }
 
 impl Pace {
-    fn new(rate: u64) -> Self {
+    /// Bytes in a second.
+    pub(super) fn new(rate: u64) -> Self {
         Self { rate: rate as f64, free_at: Instant::now() }
     }
 
     /// Waits until the bytes before these fit into the rate.
-    fn wait(&mut self, bytes: u64) {
+    pub(super) fn wait(&mut self, bytes: u64) {
         let now = Instant::now();
         if let Some(early) = self.free_at.checked_duration_since(now) {
             std::thread::sleep(early);

@@ -3,6 +3,7 @@
 use super::{Args, Failure};
 use crate::disk::Disk;
 use crate::node::{CacheMode, ImageRef, Layer, OpenFlags, open_disk, open_layer};
+use crate::text::{SizeError, parse_size};
 
 /// Opens an image as a disk.
 pub(super) fn open_image(
@@ -46,6 +47,21 @@ pub(super) fn json_output(args: &Args) -> Result<bool, Failure> {
         Some("json") => Ok(true),
         Some(other) => {
             Err(Failure::Usage(format!("--output expects 'human' or 'json' not '{other}'")))
+        }
+    }
+}
+
+/// A number of bytes; `what` is what messages call it.
+pub(super) fn number(args: &Args, option: &str, what: &str) -> Result<Option<u64>, Failure> {
+    let Some(text) = args.last(option) else { return Ok(None) };
+    match parse_size(text) {
+        Ok(number) if i64::try_from(number).is_ok() => Ok(Some(number)),
+        Ok(_) | Err(SizeError::Range) => Err(Failure::message(format!(
+            "Invalid {what} specified. Must be between 0 and {}.",
+            i64::MAX
+        ))),
+        Err(SizeError::Invalid) => {
+            Err(Failure::message(format!("Invalid {what} specified: '{text}'.")))
         }
     }
 }

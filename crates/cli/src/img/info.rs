@@ -5,7 +5,7 @@ use super::info_text::print_human;
 use super::{Args, Command, Failure, Outcome};
 use crate::disk::DiskError;
 use crate::node::{
-    CacheMode, Chain, Driver, FileNode, ImageRef, Layer, OpenFlags, QcowFacts, QcowOptions,
+    CacheMode, ChainMembers, Driver, FileNode, ImageRef, Layer, OpenFlags, QcowFacts, QcowOptions,
     backing_name,
 };
 use crate::objects::Objects;
@@ -93,7 +93,7 @@ fn run(args: &Args) -> Outcome {
 fn collect(image: ImageRef, flags: &OpenFlags, args: &Args) -> Result<Vec<NodeInfo>, Failure> {
     let chain = args.has("chain");
     let mut images = Vec::new();
-    let mut seen = Chain::default();
+    let mut seen = ChainMembers::default();
     let mut next = Some(image);
     while let Some(image) = next.take() {
         let text = image.text.clone();

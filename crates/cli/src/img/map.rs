@@ -1,11 +1,11 @@
 //! `map`: which ranges of a disk are held where.
 
-use super::images::{json_output, named, open_image};
+use super::images::{json_output, named, number, open_image};
 use super::{Args, Command, Failure, Outcome};
 use crate::disk::{Disk, Status};
 use crate::node::OpenFlags;
 use crate::out::say;
-use crate::text::{Operands, Opt, SizeError, parse_size};
+use crate::text::{Operands, Opt};
 
 pub(super) const COMMAND: Command = Command {
     name: "map",
@@ -50,21 +50,6 @@ fn run(args: &Args) -> Outcome {
     disk.close()?;
     shown?;
     Ok(0)
-}
-
-/// A number of bytes; `what` is what messages call it.
-fn number(args: &Args, option: &str, what: &str) -> Result<Option<u64>, Failure> {
-    let Some(text) = args.last(option) else { return Ok(None) };
-    match parse_size(text) {
-        Ok(number) if i64::try_from(number).is_ok() => Ok(Some(number)),
-        Ok(_) | Err(SizeError::Range) => Err(Failure::message(format!(
-            "Invalid {what} specified. Must be between 0 and {}.",
-            i64::MAX
-        ))),
-        Err(SizeError::Invalid) => {
-            Err(Failure::message(format!("Invalid {what} specified: '{text}'.")))
-        }
-    }
 }
 
 /// Goes over the ranges from `start` to `end`, neighbours that are alike joined.

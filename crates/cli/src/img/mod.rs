@@ -5,6 +5,7 @@
 
 mod check;
 mod command;
+mod commit;
 mod compare;
 mod convert;
 mod convert_copy;
@@ -23,6 +24,7 @@ mod make_qcow2;
 mod map;
 mod measure;
 mod progress;
+mod rebase;
 mod resize;
 mod snapshot;
 mod snapshots;
@@ -37,6 +39,7 @@ pub(crate) use command::{Args, Command, Failure, Outcome};
 /// All commands, in the order of the help.
 const COMMANDS: &[&Command] = &[
     &check::COMMAND,
+    &commit::COMMAND,
     &compare::COMMAND,
     &convert::COMMAND,
     &create::COMMAND,
@@ -44,12 +47,13 @@ const COMMANDS: &[&Command] = &[
     &info::COMMAND,
     &map::COMMAND,
     &measure::COMMAND,
+    &rebase::COMMAND,
     &resize::COMMAND,
     &snapshot::COMMAND,
 ];
 
 /// Commands of the reference that this version does not have.
-const LATER: &[&str] = &["amend", "bench", "bitmap", "commit", "rebase"];
+const LATER: &[&str] = &["amend", "bench", "bitmap"];
 
 const TOP_OPTIONS: &[Opt] = &[
     Opt::flag("help", Some('h'), &["help"]),

@@ -2,6 +2,7 @@
 
 use super::files::{HowToOpen, driver_options};
 use super::{Failed, Outcome};
+use crate::node::choose_backing_policy;
 use crate::objects::{Objects, Outcome as ObjectOutcome};
 use crate::out::{self, say};
 use crate::personality;
@@ -28,6 +29,7 @@ const OPTIONS: &[Opt] = &[
     Opt::flag("U", Some('U'), &["force-share"]),
     Opt::value("object", None, &["object"]),
     Opt::flag("image-opts", None, &["image-opts"]),
+    Opt::value("backing-policy", None, &["backing-policy"]),
 ];
 
 /// A file to open at the start.
@@ -97,6 +99,10 @@ impl CommandLine {
                 "f" => line.format = Some(value),
                 "m" => line.misalign = true,
                 "image-opts" => image_opts = true,
+                "backing-policy" => choose_backing_policy(&value).map_err(|error| {
+                    out::report("", &error);
+                    Failed
+                })?,
                 "object" => match line.objects.add(&value) {
                     Ok(ObjectOutcome::Added) => {}
                     Ok(ObjectOutcome::Help(text)) => {

@@ -1,15 +1,11 @@
 //! Names of backing files: where they lead, and which are followed.
 
-use std::collections::HashSet;
-
+use holstein::chain::{Members, MembersError, NameError, resolve_backing_name};
 use holstein_storage::FileIdentity;
 
 use super::Options;
-use super::protocol::{has_protocol, parse_filename};
+use super::protocol::parse_filename;
 use crate::disk::DiskError;
-
-/// A chain has at most this many images.
-const MAX_CHAIN: usize = 200;
 
 /// The name under which a backing file is found: relative names start at the directory of the image
 /// that stores them.
@@ -17,16 +13,12 @@ const MAX_CHAIN: usize = 200;
 /// # Errors
 /// The image has no directory.
 pub(crate) fn backing_name(image: &str, stored: &str) -> Result<String, DiskError> {
-    if stored.is_empty() || has_protocol(stored) || stored.starts_with('/') {
-        return Ok(stored.to_owned());
+    match resolve_backing_name(image.as_bytes(), stored.as_bytes()) {
+        Ok(name) => Ok(String::from_utf8_lossy(&name).into_owned()),
+        Err(NameError::NoDirectory | _) => {
+            Err(DiskError::invalid(format!("Cannot use relative backing file names for '{image}'")))
+        }
     }
-    if image.is_empty() || image.starts_with("json:") {
-        return Err(DiskError::invalid(format!(
-            "Cannot use relative backing file names for '{image}'"
-        )));
-    }
-    let directory = image.rfind('/').map_or("", |slash| &image[..=slash]);
-    Ok(format!("{directory}{stored}"))
 }
 
 /// Refuses to make images under protocols that are unknown, not available in this version, or that
@@ -49,12 +41,9 @@ pub(crate) fn check_protocol(filename: &str) -> Result<(), DiskError> {
 
 /// Images of one chain, so that no image is its own backing file.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Chain {
-    seen: HashSet<FileIdentity>,
-    len: usize,
-}
+pub(crate) struct ChainMembers(Members);
 
-impl Chain {
+impl ChainMembers {
     /// Adds an image.
     ///
     /// # Errors
@@ -64,42 +53,11 @@ impl Chain {
         name: &str,
         identity: Option<FileIdentity>,
     ) -> Result<(), DiskError> {
-        self.len += 1;
-        if self.len > MAX_CHAIN {
-            return Err(DiskError::invalid(format!(
-                "Backing file '{name}' makes a chain of more than {MAX_CHAIN} images."
-            )));
-        }
-        match identity {
-            Some(identity) if !self.seen.insert(identity) => {
-                Err(DiskError::invalid(format!("Backing file '{name}' creates an infinite loop.")))
+        self.0.add(identity).map_err(|error| match error {
+            MembersError::Loop => {
+                DiskError::invalid(format!("Backing file '{name}' creates an infinite loop."))
             }
-            _ => Ok(()),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn relative_names_start_at_the_image() {
-        let name = |image, stored| backing_name(image, stored).map_err(|e| e.to_string());
-        assert_eq!(name("sub/o.qcow2", "../b"), Ok("sub/../b".to_owned()));
-        assert_eq!(name("o.qcow2", "b"), Ok("b".to_owned()));
-        assert_eq!(name("sub/o.qcow2", "/b"), Ok("/b".to_owned()));
-        assert_eq!(name("sub/o.qcow2", "file:b"), Ok("file:b".to_owned()));
-        assert!(name("json:{}", "b").is_err());
-    }
-
-    #[test]
-    fn a_chain_ends() {
-        let mut chain = Chain::default();
-        let identity = |ino| Some(FileIdentity { dev: 1, ino });
-        chain.add("a", identity(1)).expect("it is the first");
-        assert!(chain.add("b", identity(1)).is_err());
-        let last = (2..).find(|ino| chain.add("c", identity(*ino)).is_err());
-        assert!(last.is_some_and(|ino| ino < 210));
+            other => DiskError::invalid(format!("Backing file '{name}': {other}")),
+        })
     }
 }

@@ -81,6 +81,11 @@ impl Driver {
         }
     }
 
+    /// Whether there is a driver of that name, here or elsewhere.
+    pub(crate) fn is_known(name: &str) -> bool {
+        Self::named(name).is_ok() || is_known_elsewhere(name)
+    }
+
     /// The name of the driver.
     pub(crate) fn name(self) -> &'static str {
         match self {

@@ -10,6 +10,7 @@
 mod backing;
 mod blkdebug;
 mod cache;
+mod chain;
 mod driver;
 mod facts;
 mod file_node;
@@ -25,9 +26,10 @@ mod probe;
 mod protocol;
 mod qcow2_options;
 
-pub(crate) use backing::{Chain, backing_name, check_protocol};
+pub(crate) use backing::{ChainMembers, backing_name, check_protocol};
 pub(crate) use blkdebug::{COR_WRITE, Debugger};
 pub(crate) use cache::CacheMode;
+pub(crate) use chain::OpenChain;
 pub(crate) use driver::Driver;
 pub(crate) use facts::QcowFacts;
 pub(crate) use file_node::{FileNode, identity_of, open_error as open_file_error};
@@ -37,6 +39,7 @@ pub(crate) use image_ref::ImageRef;
 pub(crate) use layer::{Layer, open_layer};
 pub(crate) use open::open_disk;
 pub(crate) use options::{Options, parse_option_size};
+pub(crate) use policy::choose_backing_policy;
 pub(crate) use probe::{Probed, probe};
 pub(crate) use protocol::strip_file_protocol;
 pub(crate) use qcow2_options::{QcowOptions, overlap_mask};

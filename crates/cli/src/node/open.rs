@@ -3,16 +3,17 @@
 use std::sync::Arc;
 
 use holstein::format::CryptMethod;
-use holstein::{OpenOptions, OverlapCheck};
+use holstein::{OpenOptions, OverlapCheck, Secret};
 
+use super::chain::OpenChain;
 use super::generic::DetectZeroes;
-use super::policy::BackingPolicy;
 use super::{
-    Chain, Driver, FileNode, Generic, ImageRef, Layer, OpenFlags, Options, QcowOptions,
-    backing_name, open_layer, overlap_mask, read_header,
+    Driver, FileNode, Generic, ImageRef, Layer, OpenFlags, Options, QcowOptions, open_layer,
+    overlap_mask, read_header,
 };
 use crate::disk::{
-    BackingDisk, Disk, DiskError, NullDisk, Policy, PolicyOptions, Qcow2Disk, RawDisk, engine_error,
+    BackingDisks, Disk, DiskError, NullDisk, Policy, PolicyOptions, Qcow2Disk, RawDisk,
+    engine_error,
 };
 use crate::objects::Objects;
 use crate::out;
@@ -38,15 +39,19 @@ impl Layer {
     /// # Errors
     /// As for [`open_disk`].
     pub(crate) fn into_disk(self, objects: &Objects) -> Result<Box<dyn Disk>, DiskError> {
-        self.into_disk_of(objects, Chain::default())
+        OpenChain::collect(self, objects)?.into_disk(objects)
     }
 
-    /// Makes a disk of a layer that is part of a chain.
-    fn into_disk_of(self, objects: &Objects, mut chain: Chain) -> Result<Box<dyn Disk>, DiskError> {
-        let Self { driver, probed, generic, mut options, file, name, flags } = self;
-        if let Some(file) = &file {
-            chain.add(&name, file.identity)?;
-        }
+    /// Makes a disk of the layer alone, over what is given.
+    ///
+    /// # Errors
+    /// The options do not fit the driver, or the image is wrong.
+    pub(super) fn over(
+        self,
+        objects: &Objects,
+        backing: Option<BackingDisks>,
+    ) -> Result<Box<dyn Disk>, DiskError> {
+        let Self { driver, probed, generic, mut options, file, name, .. } = self;
         let disk: Box<dyn Disk> = match (driver, file) {
             (Driver::NullCo | Driver::NullAio, _) => {
                 Box::new(NullDisk::from_options(driver.name(), &mut options, name)?)
@@ -67,7 +72,7 @@ impl Layer {
             }
             (Driver::Qcow2, Some(file)) => {
                 let qcow = QcowOptions::take(&mut options, objects)?;
-                Box::new(open_qcow2(file, name, &generic, &qcow, &flags, objects, chain)?)
+                Box::new(open_qcow2(file, name, &generic, &qcow, objects, backing)?)
             }
             (_, None) => return Err(DiskError::invalid("a format stands on a file")),
         };
@@ -80,37 +85,36 @@ impl Layer {
     }
 }
 
-/// Opens the image in `file`, and what is under it.
+/// The passphrase of an image, if it needs one.
+///
+/// # Errors
+/// It is not given, or encryption options do not fit the image.
+pub(super) fn passphrase(
+    method: CryptMethod,
+    qcow: &QcowOptions,
+    objects: &Objects,
+) -> Result<Option<Secret>, DiskError> {
+    qcow.check_encryption(method)?;
+    match method {
+        CryptMethod::None => Ok(None),
+        _ => Ok(Some(objects.passphrase(qcow.key_secret.as_deref())?)),
+    }
+}
+
+/// Opens the image in `file` over the disks under it.
 fn open_qcow2(
     file: FileNode,
     name: String,
     generic: &Generic,
     qcow: &QcowOptions,
-    flags: &OpenFlags,
     objects: &Objects,
-    chain: Chain,
+    backing: Option<BackingDisks>,
 ) -> Result<Qcow2Disk, DiskError> {
     let header = read_header(&file, holstein::format::DecodePurpose::Use)?;
-    qcow.check_encryption(header.crypt_method)?;
-    let passphrase = match header.crypt_method {
-        CryptMethod::None => None,
-        _ => Some(objects.passphrase(qcow.key_secret.as_deref())?),
-    };
-    let wants_backing = flags.backing && !qcow.no_backing;
-    let stored = header.backing_file.as_deref().map(String::from_utf8_lossy);
-    let backing = match (wants_backing, stored, &qcow.backing) {
-        (false, ..) | (true, None, None) => None,
-        (true, stored, replaced) => {
-            let recorded = header.backing_format().map(String::from_utf8_lossy);
-            let image = backing_image(&name, stored.as_deref(), recorded.as_deref(), replaced)?;
-            let disk = open_backing(image, generic, objects, chain)
-                .map_err(|error| error.prefixed("Could not open backing file: "))?;
-            Some(Arc::new(BackingDisk::new(disk)))
-        }
-    };
+    let passphrase = passphrase(header.crypt_method, qcow, objects)?;
     let mut open = engine_options(generic, qcow)?;
     open = match &backing {
-        Some(disk) => open.backing(Some(Arc::clone(disk) as Arc<dyn holstein::Backing>)),
+        Some(disks) => open.backing_chain(Arc::clone(disks.chain())),
         None => open.no_backing(),
     };
     if let Some(passphrase) = passphrase {
@@ -126,55 +130,6 @@ fn open_qcow2(
         let image = open.open_storage_read_only(storage).map_err(|error| engine_error(&error))?;
         Ok(Qcow2Disk::reading(image, file, backing, name))
     }
-}
-
-/// The image under another one: what is stored, with what the options put in its place.
-fn backing_image(
-    image: &str,
-    stored: Option<&str>,
-    recorded_format: Option<&str>,
-    replaced: &Option<Options>,
-) -> Result<ImageRef, DiskError> {
-    let Some(options) = replaced else {
-        let stored = stored.unwrap_or_default();
-        let full = backing_name(image, stored)?;
-        BackingPolicy::from_environment()?.check(image, &full)?;
-        return Ok(ImageRef::named(&full, recorded_format));
-    };
-    let mut options = options.clone();
-    let names_file =
-        options.has("file") || options.entries().iter().any(|(key, _)| key.starts_with("file."));
-    let has_bytes = options.has("filename") || names_file;
-    if !has_bytes && !options.has("driver") {
-        // Only some options are given: they go to the file that is stored.
-        let full = backing_name(image, stored.unwrap_or_default())?;
-        let mut image = ImageRef::named(&full, recorded_format);
-        image.options = options;
-        return Ok(image);
-    }
-    let filename = options.take_text("filename")?;
-    let text = filename.clone().unwrap_or_else(|| "backing".to_owned());
-    Ok(ImageRef { filename, options, format: None, text })
-}
-
-fn open_backing(
-    image: ImageRef,
-    generic: &Generic,
-    objects: &Objects,
-    chain: Chain,
-) -> Result<Box<dyn Disk>, DiskError> {
-    let cache = super::CacheMode { write_through: false, ..generic.cache };
-    let flags = OpenFlags { share: generic.share, cache, ..OpenFlags::READ };
-    let text = image.text.clone();
-    let layer = open_layer(image, &flags)?;
-    // The message of a loop has to name the file as the user knows it.
-    layer.into_disk_of(objects, chain).map_err(|error| {
-        if error.to_string().contains("infinite loop") {
-            error
-        } else {
-            error.prefixed(format_args!("Could not open '{text}': "))
-        }
-    })
 }
 
 /// The engine's options.

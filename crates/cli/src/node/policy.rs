@@ -1,64 +1,88 @@
 //! Which backing files an image may name.
 
 use std::path::Path;
+use std::sync::OnceLock;
 
-use super::protocol::{has_protocol, strip_file_protocol};
+use holstein::chain::{
+    BackingAnswer, BackingPolicy, BackingRequest, has_protocol, strip_file_protocol,
+};
+
 use crate::disk::DiskError;
 
-/// The variable that restricts backing files; commands have no option for it, so that scripts which
-/// know only the classic names can be restricted from outside.
+/// The variable that restricts backing files, so that scripts which know only the classic options
+/// can be restricted from outside.
 const VARIABLE: &str = "HOLSTEIN_BACKING";
+/// The option that does the same.
+const OPTION: &str = "--backing-policy";
+
+/// What the command line says; it goes before the environment.
+static CHOSEN: OnceLock<Choice> = OnceLock::new();
 
 /// What an image may name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum BackingPolicy {
+enum Choice {
     /// Nothing.
-    None,
+    Nothing,
     /// Files in its own directory.
     Directory,
-    /// Any file.
-    Any,
+    /// Any file, and what is no file.
+    Anything,
 }
 
-impl BackingPolicy {
-    /// The policy of the environment; any file where it says nothing.
-    ///
-    /// # Errors
-    /// The variable has a value that is no policy.
-    pub(super) fn from_environment() -> Result<Self, DiskError> {
-        match std::env::var(VARIABLE).as_deref() {
-            Err(std::env::VarError::NotPresent) | Ok("" | "any") => Ok(Self::Any),
-            Ok("none") => Ok(Self::None),
-            Ok("directory") => Ok(Self::Directory),
-            _ => Err(DiskError::invalid(format!(
-                "{VARIABLE} has to be 'none', 'directory' or 'any'"
-            ))),
-        }
-    }
-
-    /// Refuses a backing file that the policy does not allow.
-    ///
-    /// # Errors
-    /// The policy forbids it, or the directories cannot be compared.
-    pub(super) fn check(self, image: &str, backing: &str) -> Result<(), DiskError> {
-        let forbidden =
-            || DiskError::new(libc::EPERM, format!("{VARIABLE} does not allow '{backing}'"));
-        match self {
-            Self::Any => Ok(()),
-            Self::None => Err(forbidden()),
-            Self::Directory => {
-                let path = strip_file_protocol(backing);
-                if has_protocol(path) {
-                    return Err(forbidden());
-                }
-                let parent = |path: &str| {
-                    let real = Path::new(path).canonicalize()?;
-                    Ok::<_, std::io::Error>(real.parent().map(Path::to_path_buf))
-                };
-                if parent(path)? == parent(image)? { Ok(()) } else { Err(forbidden()) }
+impl Choice {
+    fn parse(text: &str, source: &str) -> Result<Self, DiskError> {
+        match text {
+            "any" => Ok(Self::Anything),
+            "none" => Ok(Self::Nothing),
+            "directory" => Ok(Self::Directory),
+            _ => {
+                Err(DiskError::invalid(format!("{source} has to be 'none', 'directory' or 'any'")))
             }
         }
     }
+
+    fn allows(self, image: &str, backing: &str) -> bool {
+        let policy = match self {
+            Self::Anything => return true,
+            Self::Nothing => return false,
+            Self::Directory => BackingPolicy::same_directory(),
+        };
+        let path = strip_file_protocol(backing.as_bytes());
+        let path = if path.len() == backing.len() && has_protocol(path) {
+            None
+        } else {
+            std::str::from_utf8(path).ok().map(Path::new)
+        };
+        let request = BackingRequest::new(Some(Path::new(image)), backing.as_bytes(), path);
+        matches!(policy.decide(&request), BackingAnswer::Follow)
+    }
+}
+
+/// Restricts backing files for the rest of the program (`--backing-policy`).
+///
+/// # Errors
+/// The text is no policy.
+pub(crate) fn choose_backing_policy(text: &str) -> Result<(), DiskError> {
+    let choice = Choice::parse(text, OPTION)?;
+    // Options are read before the first image is opened; only the first one counts.
+    CHOSEN.get_or_init(|| choice);
+    Ok(())
+}
+
+/// Refuses a backing file that the policy does not allow.
+///
+/// # Errors
+/// The policy forbids it, or is none.
+pub(super) fn check_backing(image: &str, backing: &str) -> Result<(), DiskError> {
+    let (choice, source) = match (CHOSEN.get(), std::env::var(VARIABLE).as_deref()) {
+        (Some(chosen), _) => (*chosen, OPTION),
+        (None, Err(std::env::VarError::NotPresent) | Ok("")) => return Ok(()),
+        (None, text) => (Choice::parse(text.unwrap_or_default(), VARIABLE)?, VARIABLE),
+    };
+    if choice.allows(image, backing) {
+        return Ok(());
+    }
+    Err(DiskError::new(libc::EPERM, format!("{source} does not allow '{backing}'")))
 }
 
 #[cfg(test)]
@@ -66,21 +90,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn links_out_of_the_directory_are_seen() {
-        let dir = std::env::temp_dir().join(format!("holstein-policy-{}", std::process::id()));
-        std::fs::create_dir_all(dir.join("sub")).expect("temporary files can be made");
-        for name in ["image", "near", "sub/far"] {
-            std::fs::write(dir.join(name), "").expect("temporary files can be made");
-        }
-        std::os::unix::fs::symlink(dir.join("sub/far"), dir.join("link"))
-            .expect("links can be made");
-        let path = |name: &str| dir.join(name).to_string_lossy().into_owned();
-        let check = |name| BackingPolicy::Directory.check(&path("image"), &path(name));
-        assert!(check("near").is_ok());
-        assert!(check("sub/far").is_err());
-        assert!(check("link").is_err());
-        assert!(BackingPolicy::None.check(&path("image"), &path("near")).is_err());
-        assert!(BackingPolicy::Any.check(&path("image"), &path("sub/far")).is_ok());
-        std::fs::remove_dir_all(&dir).expect("the directory is ours");
+    fn policies_have_names() {
+        assert_eq!(Choice::parse("none", VARIABLE), Ok(Choice::Nothing));
+        assert_eq!(Choice::parse("directory", VARIABLE), Ok(Choice::Directory));
+        assert_eq!(Choice::parse("any", VARIABLE), Ok(Choice::Anything));
+        assert!(Choice::parse("all", OPTION).is_err());
+    }
+
+    #[test]
+    fn what_is_no_file_is_in_no_directory() {
+        assert!(Choice::Anything.allows("image", "nbd://x"));
+        assert!(!Choice::Directory.allows("image", "nbd://x"));
+        assert!(!Choice::Directory.allows("image", "json:{}"));
+        assert!(!Choice::Nothing.allows("image", "base"));
     }
 }

@@ -62,7 +62,7 @@ pub(crate) fn parse_filename(
 
 /// Whether a name has a protocol in front.
 pub(crate) fn has_protocol(filename: &str) -> bool {
-    filename.find([':', '/']).is_some_and(|at| filename[at..].starts_with(':'))
+    holstein::chain::has_protocol(filename.as_bytes())
 }
 
 /// The path of a name that may have `file:` in front.

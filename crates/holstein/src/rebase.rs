@@ -1,0 +1,251 @@
+//! Rebasing: another backing file, or none, under the same content.
+//!
+//! ```text
+//!   what the new backing would show differently is copied into the image
+//!     -> everything flushed -> the header changes its name
+//! ```
+//!
+//! # Spec
+//! Rule C9; "Backing file".
+
+use std::io;
+use std::sync::Arc;
+
+use holstein_engine::{Backing, DiskExtentKind, EngineError};
+use holstein_format::{Header, HeaderExtension, Version};
+
+use crate::chain::{Chain, Held};
+use crate::error::Cause;
+use crate::pieces::{default_workers, for_each_piece, piece_end, piece_len};
+use crate::{Error, Image};
+
+/// What an image is to show where it holds nothing.
+#[derive(Clone, Copy, Debug)]
+pub enum NewBacking<'a> {
+    /// Zeros: the image stands alone afterwards.
+    Nothing,
+    /// Another chain.
+    Chain(&'a Chain),
+    /// The part of the present chain from this layer on, counted from 0 under the image.
+    Member(usize),
+}
+
+/// How an image is rebased.
+#[must_use]
+pub struct RebaseOptions {
+    compress: bool,
+    workers: usize,
+}
+
+impl std::fmt::Debug for RebaseOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RebaseOptions").field("compress", &self.compress).finish_non_exhaustive()
+    }
+}
+
+impl Default for RebaseOptions {
+    fn default() -> Self {
+        Self { compress: false, workers: default_workers() }
+    }
+}
+
+impl Image {
+    /// Changes the recorded backing file, and nothing else: whether the content stays the same is
+    /// the caller's to know. This open image goes on with the backing that it was opened with.
+    ///
+    /// * `backing`: the name and the format, stored as they are; none for no backing file.
+    ///
+    /// All that was written before is durable before the name changes, and the file has the old
+    /// name or the new one at any moment.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::InvalidInput`] if the header has no room, with nothing changed; I/O.
+    pub fn set_backing_file(&self, backing: Option<(&[u8], Option<&[u8]>)>) -> Result<(), Error> {
+        self.change_header(|header| name_backing(header, backing))
+    }
+}
+
+/// Puts the name and the format into a header.
+fn name_backing(header: &mut Header, backing: Option<(&[u8], Option<&[u8]>)>) {
+    header.backing_file = backing.map(|(name, _)| name.to_vec());
+    header.extensions.retain(|known| !matches!(known, HeaderExtension::BackingFormat(_)));
+    if let Some(format) = backing.and_then(|(_, format)| format) {
+        header.extensions.insert(0, HeaderExtension::BackingFormat(format.to_vec()));
+    }
+}
+
+impl RebaseOptions {
+    /// Copies are not compressed; as many requests at a time as there are processors.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Whether clusters that are copied are compressed.
+    pub fn compress(mut self, compress: bool) -> Self {
+        self.compress = compress;
+        self
+    }
+
+    /// Requests at a time.
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.workers = workers;
+        self
+    }
+
+    /// Copies what would read differently over `new`, and then records the new name.
+    ///
+    /// * `image`: opened over its present backing, as a chain, or over none.
+    /// * `name`: what is recorded; see [`Image::set_backing_file`].
+    /// * `progress`: bytes of the disk that were looked at, and its size.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::InvalidInput`] for an image that was opened without its backing file, and
+    /// for a name that does not fit the header. I/O of any of the three; the image names its old backing file then, and reads as before.
+    pub fn run(
+        &self,
+        image: &Image,
+        new: NewBacking<'_>,
+        name: Option<(&[u8], Option<&[u8]>)>,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<(), Error> {
+        // A name that does not fit is found before anything is copied.
+        let mut header = image.header();
+        name_backing(&mut header, name);
+        header.encode().map_err(EngineError::Header)?;
+        if image.chain().is_none() && image.header().backing_file.is_some() {
+            let text = "an image is rebased from over the chain of its backing files";
+            return Err(Cause::Invalid(text.to_owned()).into());
+        }
+        let empty = Chain::default();
+        let old = image.chain().map_or(&empty, |chain| &**chain);
+        let (new, shared) = match new {
+            NewBacking::Nothing => (Chain::default(), None),
+            NewBacking::Chain(chain) => (chain.clone(), None),
+            NewBacking::Member(index) => (old.below(index), Some(old.above(index))),
+        };
+        let geometry = header.geometry;
+        let copy = Copy {
+            image,
+            old,
+            new: &new,
+            shared,
+            compress: self.compress,
+            explicit_zeros: header.version == Version::V2,
+            cluster: image.cluster_size(),
+            unit: geometry.subcluster_size(),
+        };
+        let size = image.virtual_size();
+        let piece = piece_len([copy.cluster, copy.cluster]);
+        let mut at = 0;
+        let mut done = 0;
+        progress(0, size);
+        for_each_piece(
+            self.workers,
+            || {
+                let (start, end) = (at, piece_end(at, piece, size));
+                at = end;
+                Ok((start < size).then_some((start, end)))
+            },
+            |(start, end), buffer| copy.piece(start, end, buffer).map(|()| end - start),
+            &mut |bytes| {
+                done += bytes;
+                progress(done, size);
+            },
+        )?;
+        image.set_backing_file(name)
+    }
+}
+
+struct Copy<'a> {
+    image: &'a Image,
+    old: &'a Chain,
+    new: &'a Chain,
+    /// The layers that the two have not in common, where the new backing is part of the old one.
+    shared: Option<Chain>,
+    compress: bool,
+    /// Zeros have to be written as data: the format has no other way to hide what is below.
+    explicit_zeros: bool,
+    cluster: u64,
+    /// What is not held comes in multiples of this: clusters or subclusters.
+    unit: u64,
+}
+
+fn failed(what: &'static str) -> impl Fn(io::Error) -> Error {
+    move |e| Cause::Copy { what, source: Arc::new(e) }.into()
+}
+
+impl Copy<'_> {
+    /// Copies what differs between two borders of pieces.
+    fn piece(&self, start: u64, end: u64, buffer: &mut Vec<u8>) -> Result<(), Error> {
+        let mut at = start;
+        while at < end {
+            let own = self.image.extent_at(at, end - at)?;
+            if own.kind == DiskExtentKind::Unallocated {
+                self.stretch(at, own.len, own.host.is_none(), buffer)?;
+            }
+            at += own.len;
+        }
+        Ok(())
+    }
+
+    /// Copies what differs in whole clusters that the image does not hold; `free` if they have no
+    /// space either.
+    fn stretch(&self, at: u64, len: u64, free: bool, buffer: &mut Vec<u8>) -> Result<(), Error> {
+        if self.shows_the_same(at, len)? {
+            return Ok(());
+        }
+        let was_zero = self.old.reads_as_zero(at, len);
+        if was_zero && self.new.reads_as_zero(at, len) {
+            return Ok(());
+        }
+        let len = usize::try_from(len).expect("pieces are short");
+        buffer.resize(2 * len, 0);
+        let (old, new) = buffer.split_at_mut(len);
+        self.old.read_at(at, old).map_err(failed("read from the old backing file"))?;
+        self.new.read_at(at, new).map_err(failed("read from the new backing file"))?;
+        let unit = if self.compress { self.cluster } else { self.unit };
+        let unit = usize::try_from(unit).expect("clusters are short");
+        let pairs = old.chunks(unit).zip(new.chunks(unit));
+        let differs: Vec<bool> = pairs.map(|(old, new)| old != new).collect();
+        let mut first = 0;
+        for run in differs.chunk_by(|a, b| a == b) {
+            let from = first * unit;
+            first += run.len();
+            if run.first() == Some(&true) {
+                let to = (first * unit).min(len);
+                self.write(at + from as u64, &old[from..to], was_zero, free)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether neither of the layers that the two backings have not in common has anything there.
+    fn shows_the_same(&self, at: u64, len: u64) -> Result<bool, Error> {
+        let Some(above) = &self.shared else { return Ok(false) };
+        let mut from = at;
+        while from < at + len {
+            let extent = above.extent_at(from, at + len - from);
+            let extent = extent.map_err(failed("read the map of the old backing file"))?;
+            if extent.held != Held::Nothing {
+                return Ok(false);
+            }
+            from += extent.len;
+        }
+        Ok(true)
+    }
+
+    /// Writes whole clusters of the old content.
+    fn write(&self, at: u64, bytes: &[u8], was_zero: bool, free: bool) -> Result<(), Error> {
+        let past_old = at >= Backing::len(self.old);
+        if (was_zero || past_old) && !self.explicit_zeros {
+            return self.image.write_zeroes(at, bytes.len() as u64, false);
+        }
+        // Beside subclusters that are held a cluster cannot be compressed.
+        let len = bytes.len() as u64;
+        let ends = len.is_multiple_of(self.cluster) || at + len == self.image.virtual_size();
+        if self.compress && free && at.is_multiple_of(self.cluster) && ends {
+            return self.image.write_compressed_at(at, bytes);
+        }
+        self.image.write_at(at, bytes)
+    }
+}
