@@ -233,7 +233,8 @@ impl ImageFile {
     /// Replaces a field that decides where tables are: `old` by `new`, of equal length.
     ///
     /// A write that fails may have reached the file all the same, and later changes would go to
-    /// tables that the file no longer names. So `old` is put back; where that fails too, the file takes
+    /// tables that the file no longer names. So `old` is put back, durably: the caller undoes what `new`
+    /// relied on, and that must not reach the disk beside `new`. Where that fails too, the file takes
     /// no more writes.
     ///
     /// # Errors
@@ -246,10 +247,13 @@ impl ImageFile {
         new: &[u8],
     ) -> Result<(), GuardError> {
         let Err(error) = self.write(intent, at, new) else { return Ok(()) };
-        if let GuardError::Write { source, .. } = &error
-            && self.write(intent, at, old).is_err()
-        {
-            self.poison.get_or_init(|| Arc::clone(source));
+        if let GuardError::Write { source, .. } = &error {
+            if self.write(intent, at, old).is_err() {
+                self.poison.get_or_init(|| Arc::clone(source));
+            } else {
+                // Where this fails the file is poisoned; the error that counts is the first.
+                let _ = self.barrier();
+            }
         }
         Err(error)
     }

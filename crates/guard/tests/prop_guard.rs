@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use holstein_guard::{GuardError, ImageFile, Intent, Region, RegionMask, RegionSet};
 use holstein_storage::{MemStorage, Storage};
-use holstein_testkit::{Fault, FaultError, FaultStorage, IoKind, Lasting, Partial};
+use holstein_testkit::{
+    Entry, Fault, FaultError, FaultStorage, IoKind, Lasting, Partial, RecordingStorage,
+};
 use holstein_units::{ClusterBits, Geometry, HostCluster, HostOffset, HostRange};
 use proptest::prelude::*;
 
@@ -217,4 +219,33 @@ fn a_failed_barrier_closes_the_door_for_good() {
     file.read(HostOffset::new(0), &mut bytes).expect("reads go on");
     assert!(bytes[..512] == [2; 512] && bytes[512..] == [1; 1536]);
     assert_eq!(storage.len().expect("memory"), 2048);
+}
+
+/// Seen by the crash explorer with a fault in taking a snapshot: the header that named the snapshot
+/// arrived, the one that took it back did not, and the counts that fell afterwards did.
+#[test]
+fn what_is_put_back_is_durable_before_anything_else() {
+    let file = RecordingStorage::new(MemStorage::from_bytes(&[0; 4096])).expect("in memory");
+    let storage = Arc::new(FaultStorage::new(file));
+    let geometry = Geometry::new(ClusterBits::new(9).expect("512 bytes"), false);
+    let on = Arc::clone(&storage);
+    let door = ImageFile::new(on, geometry, RegionMask::CACHED);
+    storage.arm(Fault {
+        after: 0,
+        kinds: vec![IoKind::Write],
+        error: FaultError::Enospc,
+        lasting: Lasting::Once,
+        partial: Partial::Everything,
+    });
+    let intent = Intent::Metadata(Region::MainHeader);
+    let replaced = door.replace(intent, HostOffset::new(24), &[1; 8], &[2; 8]);
+    assert!(matches!(replaced, Err(GuardError::Write { .. })), "{replaced:?}");
+    assert!(door.poisoned().is_none());
+    let log = storage.inner().log();
+    let [Entry::Write { data: new, .. }, Entry::Write { data: old, .. }, Entry::Flush] =
+        log.entries()
+    else {
+        panic!("written, put back and made durable, not {log}");
+    };
+    assert_eq!((&new[..], &old[..]), (&[2; 8][..], &[1; 8][..]));
 }
