@@ -45,6 +45,12 @@ pub enum CacheSizeError {
         /// The cluster size in bytes.
         cluster_size: u64,
     },
+    /// More slices than can be counted.
+    #[error("L2 cache size too big")]
+    L2TooBig,
+    /// More blocks than can be counted.
+    #[error("Refcount cache size too big")]
+    RefcountTooBig,
 }
 
 /// What the options mean for one image.
@@ -103,6 +109,13 @@ impl CacheSizes {
             None if l2 >= max_l2 => cluster,
             None => cluster.min(DEFAULT_SLICE),
         };
+        let countable = |n: u64| i32::try_from(n).is_ok();
+        if !countable(l2 / l2_slice) {
+            return Err(CacheSizeError::L2TooBig);
+        }
+        if !countable(refcount / cluster) {
+            return Err(CacheSizeError::RefcountTooBig);
+        }
         Ok(ResolvedSizes {
             l2_slice,
             l2_slices: (l2 / l2_slice).max(MIN_L2_SLICES),
@@ -128,6 +141,16 @@ mod tests {
         let large = CacheSizes::default().resolve(g, 1 << 40).expect("defaults are consistent");
         assert_eq!((large.l2_slice, large.l2_slices), (4096, 8192));
         assert_eq!(large.refcount_blocks, 4);
+    }
+
+    #[test]
+    fn caches_have_at_most_as_many_tables_as_can_be_counted() {
+        let resolve = |bits, size, sizes: CacheSizes| sizes.resolve(geometry(bits), size);
+        let refcount = CacheSizes { refcount: Some(256 << 40), ..CacheSizes::default() };
+        assert_eq!(resolve(16, 1 << 30, refcount), Err(CacheSizeError::RefcountTooBig));
+        let l2 = CacheSizes { l2: Some(1 << 40), l2_slice: Some(512), ..CacheSizes::default() };
+        assert_eq!(resolve(18, 1 << 55, l2), Err(CacheSizeError::L2TooBig));
+        assert!(resolve(18, 1 << 30, l2).is_ok(), "no more than the disk needs");
     }
 
     #[test]

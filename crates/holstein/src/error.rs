@@ -157,6 +157,13 @@ impl Error {
         }
     }
 
+    /// Whether the image was found to be corrupt just now, in tables or by what they name: a request
+    /// for writing that fails with it marks the image.
+    #[must_use]
+    pub fn finds_corruption(&self) -> bool {
+        matches!(&self.0.cause, Cause::Engine(error) if error.is_corruption())
+    }
+
     /// The file, where the error is about one.
     #[must_use]
     pub fn path(&self) -> Option<&Path> {

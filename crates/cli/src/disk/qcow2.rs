@@ -2,6 +2,7 @@
 
 use std::io::{IoSlice, IoSliceMut};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use holstein::format::{MAX_L1_ENTRIES, Version};
 use holstein::{ErrorKind, ExtentKind, Image, OwnRead, ReadOnlyImage};
@@ -12,6 +13,7 @@ use super::{
     BackingDisks, CompressedWrite, Disk, DiskError, DiskInfo, Preallocation, Result, Status,
 };
 use crate::node::{Debugger, FileNode, QcowFacts};
+use crate::out;
 
 /// The image, open in one of two ways.
 enum Engine {
@@ -27,6 +29,8 @@ pub(crate) struct Qcow2Disk {
     /// The file has holes under clusters that are mapped: what they hold is asked of the file.
     has_holes: bool,
     name: String,
+    /// That the image is corrupt was said.
+    told: AtomicBool,
 }
 
 /// An engine's error as the commands print it.
@@ -80,7 +84,14 @@ impl Qcow2Disk {
         name: String,
     ) -> Self {
         let has_holes = has_holes(&file, image.cluster_size());
-        Self { engine: Engine::Read(image), file, backing, has_holes, name }
+        Self {
+            engine: Engine::Read(image),
+            file,
+            backing,
+            has_holes,
+            name,
+            told: AtomicBool::new(false),
+        }
     }
 
     /// A disk over an image that is open for reading and writing.
@@ -91,7 +102,30 @@ impl Qcow2Disk {
         name: String,
     ) -> Self {
         let has_holes = has_holes(&file, image.cluster_size());
-        Self { engine: Engine::Write(image), file, backing, has_holes, name }
+        Self {
+            engine: Engine::Write(image),
+            file,
+            backing,
+            has_holes,
+            name,
+            told: AtomicBool::new(false),
+        }
+    }
+
+    /// Runs a request for writing, and says once that it found the image to be corrupt.
+    fn write<'a, T>(
+        &'a self,
+        request: impl FnOnce(&'a Image) -> std::result::Result<T, holstein::Error>,
+    ) -> Result<T> {
+        request(self.writable()?).map_err(|error| {
+            if error.finds_corruption() && !self.told.swap(true, Ordering::Relaxed) {
+                out::error_text(&format!(
+                    "qcow2: Marking image as corrupt: {error}; further corruption events will be \
+                     suppressed\n"
+                ));
+            }
+            failed(error)
+        })
     }
 
     fn writable(&self) -> Result<&Image> {
@@ -101,8 +135,8 @@ impl Qcow2Disk {
         }
     }
 
-    fn settle(image: &Image, fua: bool) -> Result<()> {
-        if fua { image.flush().map_err(failed) } else { Ok(()) }
+    fn settle(&self, fua: bool) -> Result<()> {
+        if fua { self.write(Image::flush) } else { Ok(()) }
     }
 
     /// The state of a range that the image holds itself.
@@ -151,36 +185,33 @@ impl Disk for Qcow2Disk {
     }
 
     fn write_at(&self, at: u64, from: &[u8], fua: bool) -> Result<()> {
-        let image = self.writable()?;
-        image.write_at(at, from).map_err(failed)?;
-        Self::settle(image, fua)
+        self.write(|image| image.write_at(at, from))?;
+        self.settle(fua)
     }
 
     fn write_vectored(&self, at: u64, from: &[IoSlice<'_>], fua: bool) -> Result<()> {
-        let image = self.writable()?;
-        image.write_vectored_at(at, from).map_err(failed)?;
-        Self::settle(image, fua)
+        self.write(|image| image.write_vectored_at(at, from))?;
+        self.settle(fua)
     }
 
     fn compress<'a>(&'a self, at: u64, from: &'a [u8]) -> Result<CompressedWrite<'a>> {
         let image = self.writable()?;
         let data = image.compress(at, from).map_err(failed)?;
-        Ok(Box::new(move || image.write_compressed(&data).map_err(failed)))
+        Ok(Box::new(move || self.write(|image| image.write_compressed(&data))))
     }
 
     fn write_zeroes(&self, at: u64, len: u64, unmap: bool, fua: bool) -> Result<()> {
-        let image = self.writable()?;
-        image.write_zeroes(at, len, unmap).map_err(failed)?;
-        Self::settle(image, fua)
+        self.write(|image| image.write_zeroes(at, len, unmap))?;
+        self.settle(fua)
     }
 
     fn discard(&self, at: u64, len: u64) -> Result<()> {
-        self.writable()?.discard(at, len).map_err(failed)
+        self.write(|image| image.discard(at, len))
     }
 
     fn flush(&self) -> Result<()> {
         match &self.engine {
-            Engine::Write(image) => image.flush().map_err(failed),
+            Engine::Write(_) => self.write(Image::flush),
             Engine::Read(_) => Ok(()),
         }
     }
@@ -203,9 +234,9 @@ impl Disk for Qcow2Disk {
                 let what = "Preallocation can't be used for shrinking an image";
                 return Err(DiskError::invalid(what));
             }
-            return image.shrink(len).map_err(failed);
+            return self.write(|image| image.shrink(len));
         }
-        image.resize(len, engine_preallocation(preallocation)).map_err(failed)
+        self.write(|image| image.resize(len, engine_preallocation(preallocation)))
     }
 
     fn status(&self, at: u64, len: u64) -> Result<Status> {
