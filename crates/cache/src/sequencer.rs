@@ -70,6 +70,8 @@ pub struct Sequencer {
     owners: OnceLock<Vec<Weak<dyn RankedTables>>>,
     run: Mutex<()>,
     done: AtomicU64,
+    /// The last run that made everything but counts durable.
+    linked: AtomicU64,
 }
 
 impl std::fmt::Debug for Sequencer {
@@ -95,6 +97,7 @@ impl Sequencer {
             owners: OnceLock::new(),
             run: Mutex::new(()),
             done: AtomicU64::new(0),
+            linked: AtomicU64::new(0),
         }
     }
 
@@ -145,6 +148,24 @@ impl Sequencer {
         guard.flush()
     }
 
+    /// As [`Self::flush`], but refcount blocks and the refcount table stay behind: the file says that
+    /// they do.
+    ///
+    /// # Errors
+    /// As for [`Self::flush`].
+    ///
+    /// # Spec
+    /// "Dirty bit and lazy refcounts".
+    pub fn flush_links(&self) -> Result<(), GuardError> {
+        let wanted = self.open_epoch();
+        let guard = self.lock();
+        if self.linked.load(Ordering::SeqCst) >= wanted.get() {
+            return Ok(());
+        }
+        guard.run(|region| !matches!(region, Region::RefcountTable | Region::RefcountBlock))?;
+        Ok(())
+    }
+
     /// Waits for the run under way and keeps others from starting.
     #[must_use]
     pub fn lock(&self) -> RunGuard<'_> {
@@ -159,6 +180,13 @@ impl RunGuard<'_> {
     /// # Errors
     /// As for [`Sequencer::flush`].
     pub fn flush(&self) -> Result<(), GuardError> {
+        let number = self.run(|_| true)?;
+        self.sequencer.done.store(number.get(), Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// A run of the owners of the tables of some kinds; returns its number.
+    fn run(&self, takes_part: impl Fn(Region) -> bool) -> Result<Epoch, GuardError> {
         let sequencer = self.sequencer;
         let owners: Vec<Arc<dyn RankedTables>> =
             sequencer.owners.get().into_iter().flatten().filter_map(Weak::upgrade).collect();
@@ -166,21 +194,25 @@ impl RunGuard<'_> {
         let mut captures: Vec<Capture> = Vec::with_capacity(owners.len());
         for owner in &owners {
             let mut capture = Capture::default();
-            owner.capture(&mut capture);
+            if takes_part(owner.region()) {
+                owner.capture(&mut capture);
+            }
             captures.push(capture);
         }
         let mut attempted = false;
         let result = self.write(&owners, &captures, &mut attempted);
         for (owner, capture) in owners.iter().zip(&captures) {
-            owner.settle(&capture.writes, result.is_ok(), attempted);
+            if takes_part(owner.region()) {
+                owner.settle(&capture.writes, result.is_ok(), attempted);
+            }
         }
         result?;
-        sequencer.done.store(number.get(), Ordering::SeqCst);
+        sequencer.linked.store(number.get(), Ordering::SeqCst);
         let oldest = sequencer.pins.oldest();
         for owner in &owners {
             owner.release(number, oldest);
         }
-        Ok(())
+        Ok(number)
     }
 
     fn write(

@@ -142,7 +142,7 @@ impl Disk {
                 PreparedCompressed::TooFar => return Ok(false),
                 PreparedCompressed::Wanted(fetch) => {
                     drop(pin);
-                    self.mapping.fetch(fetch)?;
+                    self.fetch(fetch)?;
                 }
                 PreparedCompressed::Busy(busy) => {
                     drop(pin);

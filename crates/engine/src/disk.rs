@@ -13,6 +13,7 @@ use holstein_refcount::{ClusterAllocator, DiscardPolicy, RefcountLayout, Refcoun
 use holstein_storage::Storage;
 use holstein_units::{Geometry, GuestOffset, GuestRange, HostCluster, HostOffset};
 
+use crate::lazy::Lazy;
 use crate::{Backing, EngineError};
 
 /// Clusters in quarantine that make a write start a run by itself, in bytes.
@@ -72,6 +73,7 @@ pub struct Disk {
     pub(crate) structure: Mutex<()>,
     pub(crate) writable: bool,
     pub(crate) corrupt: AtomicBool,
+    pub(crate) lazy: Lazy,
     /// Kept alive for the sequencer.
     _owners: [Arc<dyn RankedTables>; 4],
 }
@@ -155,6 +157,7 @@ impl Disk {
             structure: Mutex::new(()),
             writable: config.writable,
             corrupt: AtomicBool::new(false),
+            lazy: Lazy::default(),
             _owners: owners,
         })
     }
@@ -222,7 +225,7 @@ impl Disk {
             return Ok(());
         }
         self.file.note(Event::FlushToFile);
-        Ok(self.sequencer.flush()?)
+        self.flush_lazily()
     }
 
     /// Starts a run when much waits in quarantine, so that a file under rewrite stays bounded.
@@ -252,7 +255,9 @@ impl Disk {
         {
             self.file.set_len(end)?;
         }
-        self.drain(&run)
+        self.drain(&run)?;
+        drop(run);
+        self.mark_clean()
     }
 
     /// Makes runs until no release waits that could be done, and all counts are in the file.

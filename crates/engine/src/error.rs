@@ -17,6 +17,9 @@ pub enum EngineError {
     /// Reading or writing the image file failed.
     #[error(transparent)]
     Guard(#[from] GuardError),
+    /// Counts that follow later need a mark that version 2 does not have.
+    #[error("lazy refcounts need version 3 of the format")]
+    LazyVersion,
     /// The range could not be mapped or changed.
     #[error(transparent)]
     Map(#[from] MapError),

@@ -145,6 +145,18 @@ impl Disk {
         Ok(run.file().barrier()?)
     }
 
+    /// Clears incompatible bits in the file with one write.
+    pub(crate) fn unmark(&self, bits: IncompatibleFeatures) -> Result<(), EngineError> {
+        let run = self.sequencer.lock();
+        let mut header = self.read_header().clone();
+        header.incompatible.remove(bits);
+        let (at, bytes) = header.encode_incompatible()?;
+        run.file().write(HEADER, at, &bytes)?;
+        run.file().barrier()?;
+        self.keep_header(header);
+        Ok(())
+    }
+
     /// Sets the corrupt bit, once, as well as that is possible; from now on writes are refused.
     pub(crate) fn mark_corrupt(&self) {
         if self.corrupt.swap(true, std::sync::atomic::Ordering::AcqRel)

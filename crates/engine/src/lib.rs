@@ -29,6 +29,7 @@ mod encrypted;
 mod error;
 mod extent;
 mod header;
+mod lazy;
 mod own;
 mod preallocate;
 mod read;

@@ -109,7 +109,7 @@ impl Disk {
                 }
                 Prepared::Wanted(fetch) => {
                     drop(pin);
-                    self.mapping.fetch(fetch)?;
+                    self.fetch(fetch)?;
                 }
                 Prepared::Busy(busy) => {
                     drop(pin);

@@ -87,7 +87,7 @@ impl Disk {
                 }
                 Prepared::Wanted(fetch) => {
                     drop(pin);
-                    self.mapping.fetch(fetch)?;
+                    self.fetch(fetch)?;
                     continue;
                 }
                 Prepared::Busy(busy) => {

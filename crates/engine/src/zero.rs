@@ -134,7 +134,7 @@ impl Disk {
                 Changed::Unsupported | Changed::NotEmpty => return Ok(false),
                 Changed::Wanted(fetch) => {
                     drop(pin);
-                    self.mapping.fetch(fetch)?;
+                    self.fetch(fetch)?;
                 }
                 Changed::Busy(busy) => {
                     drop(pin);

@@ -79,6 +79,8 @@ pub(crate) enum Cause {
     Unsupported(String),
     #[error("{0}")]
     Invalid(String),
+    #[error("image is marked dirty: {0}")]
+    Dirty(String),
     #[error("image is corrupt; cannot be opened read/write")]
     CorruptBit,
     #[error("the image is encrypted, and no passphrase was given")]
@@ -152,7 +154,7 @@ impl Error {
             Cause::Refused(_) => ErrorKind::PermissionDenied,
             Cause::Unsupported(_) => ErrorKind::Unsupported,
             Cause::Invalid(_) => ErrorKind::InvalidInput,
-            Cause::CorruptBit => ErrorKind::ReadOnly,
+            Cause::CorruptBit | Cause::Dirty(_) => ErrorKind::ReadOnly,
             Cause::NeedsPassphrase => ErrorKind::NeedsPassphrase,
         }
     }
@@ -262,7 +264,7 @@ fn engine_kind(error: &EngineError) -> ErrorKind {
         EngineError::MarkedCorrupt => ErrorKind::Corrupt,
         EngineError::Compressed { .. } => ErrorKind::Corrupt,
         EngineError::CompressEncrypted => ErrorKind::Unsupported,
-        EngineError::CacheSizes(_) => ErrorKind::InvalidInput,
+        EngineError::CacheSizes(_) | EngineError::LazyVersion => ErrorKind::InvalidInput,
         EngineError::Unaligned { .. } | EngineError::Occupied { .. } => ErrorKind::InvalidInput,
         EngineError::Resize { .. } => ErrorKind::InvalidInput,
         EngineError::Map(MapError::Refcount(RefcountError::Full { .. })) => ErrorKind::Full,
@@ -302,6 +304,7 @@ impl std::error::Error for Error {
             | Cause::Unsupported(_)
             | Cause::Invalid(_)
             | Cause::CorruptBit
+            | Cause::Dirty(_)
             | Cause::NeedsPassphrase => None,
         }
     }

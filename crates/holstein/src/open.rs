@@ -4,11 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use holstein_cache::CacheSizes;
+use holstein_check::{RepairKind, RepairNote, RepairOptions};
 use holstein_codec::{ClusterCodec, Deflate};
 use holstein_crypto::{LegacyAes, Secret, SectorCipher};
 use holstein_engine::{Backing, Disk, DiskConfig};
 use holstein_format::{
-    CompressionType, CryptMethod, DecodePurpose, FormatError, Header, IncompatibleFeatures,
+    CompatibleFeatures, CompressionType, CryptMethod, DecodePurpose, FormatError, Header,
+    IncompatibleFeatures,
 };
 use holstein_guard::{Listener, Region, RegionMask};
 use holstein_refcount::DiscardPolicy;
@@ -22,6 +24,9 @@ use crate::{Error, Image, ReadOnlyImage};
 
 /// Bytes read at once when an image is opened: enough for the header of most.
 const FIRST_READ: usize = 4096;
+
+/// Hears what a repair finds and does.
+type RepairNotes = Arc<dyn Fn(&RepairNote) + Send + Sync>;
 
 /// How images are opened. The default needs no choice for a standalone image.
 ///
@@ -45,6 +50,9 @@ pub struct OpenOptions {
     chain: Option<Arc<Chain>>,
     policy: BackingPolicy,
     no_backing: bool,
+    lazy_refcounts: Option<bool>,
+    no_repair: bool,
+    on_repair: Option<RepairNotes>,
     passphrase: Option<Secret>,
     data_file: Option<Arc<dyn Storage>>,
     listener: Option<Arc<dyn Listener>>,
@@ -140,6 +148,26 @@ impl OpenOptions {
         self
     }
 
+    /// Whether refcounts may follow the tables, under the dirty bit (`lazy-refcounts`): fewer writes in
+    /// a flush, and a repair at the next opening after a crash. The default is what the image says.
+    pub fn lazy_refcounts(mut self, lazy: bool) -> Self {
+        self.lazy_refcounts = Some(lazy);
+        self
+    }
+
+    /// Whether an image that is marked dirty, as it was not closed while refcounts were behind, is
+    /// repaired when it is opened for writing. The default is that it is; else it is refused.
+    pub fn repair_dirty(mut self, repair: bool) -> Self {
+        self.no_repair = !repair;
+        self
+    }
+
+    /// Hears what such a repair finds and does.
+    pub fn on_repair(mut self, hear: impl Fn(&RepairNote) + Send + Sync + 'static) -> Self {
+        self.on_repair = Some(Arc::new(hear));
+        self
+    }
+
     /// What unallocated clusters show.
     pub fn backing(mut self, backing: Option<Arc<dyn Backing>>) -> Self {
         self.backing = backing;
@@ -215,14 +243,13 @@ impl OpenOptions {
         storage: Arc<dyn Storage>,
         named: Option<(&Path, FileIdentity)>,
     ) -> Result<Image, Error> {
-        let header = read_header(&*storage, DecodePurpose::Use)?;
+        let mut header = read_header(&*storage, DecodePurpose::Use)?;
         if header.incompatible.contains(IncompatibleFeatures::CORRUPT) {
             return Err(Cause::CorruptBit.into());
         }
         if header.incompatible.contains(IncompatibleFeatures::DIRTY) {
-            return unsupported(
-                "writing to an image whose refcounts are marked dirty; repair it first",
-            );
+            self.clean(&storage)?;
+            header = read_header(&*storage, DecodePurpose::Use)?;
         }
         if header.bitmaps().is_some() {
             return unsupported("writing to an image with persistent bitmaps, which would be lost");
@@ -233,8 +260,28 @@ impl OpenOptions {
             let table = SnapshotTable::read(&*storage, &header)?;
             protect_snapshots(&disk, &header, &table);
         }
+        let lazy = header.compatible.contains(CompatibleFeatures::LAZY_REFCOUNTS);
+        disk.set_lazy_refcounts(self.lazy_refcounts.unwrap_or(lazy))?;
         disk.clear_unknown_autoclear()?;
         Ok(Image::new(disk).over(options.chain))
+    }
+
+    /// Repairs an image that is marked dirty.
+    fn clean(&self, storage: &Arc<dyn Storage>) -> Result<(), Error> {
+        if self.no_repair {
+            return Err(Cause::Dirty("it may not be repaired".to_owned()).into());
+        }
+        let all = RepairOptions::new(RepairKind::All);
+        let outcome = holstein_check::repair(storage, &all, &mut |_| {})?;
+        if let Some(hear) = &self.on_repair {
+            outcome.plan.notes.iter().for_each(|note| hear(note));
+        }
+        let report = outcome.report();
+        if report.corruptions + report.check_errors > 0 {
+            let left = format!("{} errors remain after a repair", report.corruptions);
+            return Err(Cause::Dirty(left).into());
+        }
+        Ok(())
     }
 
     /// Opens the image in `storage` for reading.

@@ -141,6 +141,10 @@ fn engine_options(generic: &Generic, qcow: &QcowOptions) -> Result<OpenOptions, 
     if let Some(keep) = qcow.discard_no_unref {
         open = open.discard_no_unref(keep);
     }
+    if let Some(lazy) = qcow.lazy_refcounts {
+        open = open.lazy_refcounts(lazy);
+    }
+    open = open.on_repair(|note| out::error_text(&format!("{note}\n")));
     if let Some(size) = qcow.cache_size {
         open = open.cache_size(size);
     }
@@ -157,13 +161,9 @@ fn engine_options(generic: &Generic, qcow: &QcowOptions) -> Result<OpenOptions, 
     if let Some(mask) = overlap {
         open = open.overlap_check(mask);
     }
-    for (given, name) in [
-        (qcow.lazy_refcounts == Some(true), "lazy-refcounts=on"),
-        (qcow.cache_clean_interval.is_some_and(|seconds| seconds != 0), "cache-clean-interval"),
-    ] {
-        if given {
-            return Err(DiskError::unsupported(format!("{name} is not available in this version")));
-        }
+    if qcow.cache_clean_interval.is_some_and(|seconds| seconds != 0) {
+        let text = "cache-clean-interval is not available in this version";
+        return Err(DiskError::unsupported(text));
     }
     Ok(open)
 }
