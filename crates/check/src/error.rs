@@ -46,6 +46,8 @@ pub enum CheckError {
     SnapshotTableTooLarge {
         /// The record, from 0, that passes the limit.
         index: u32,
+        /// The records from that one on.
+        overhanging: u32,
     },
     /// A snapshot with more than 1 KiB of extra data.
     #[error("snapshot record {index} has {size} bytes of extra data, more than 1024")]
@@ -75,9 +77,11 @@ impl CheckError {
                  table entry {index}\nYou can force-remove this extra metadata with qemu-img \
                  check -r all"
             ),
-            Self::SnapshotTableTooLarge { .. } | Self::Read { .. } | Self::MemoryLimit { .. } => {
-                self.to_string()
-            }
+            Self::SnapshotTableTooLarge { overhanging, .. } => format!(
+                "ERROR failed to read the snapshot table: Snapshot table is too big\nYou can \
+                 force-remove all {overhanging} overhanging snapshots with qemu-img check -r all"
+            ),
+            Self::Read { .. } | Self::MemoryLimit { .. } => self.to_string(),
         }
     }
 }

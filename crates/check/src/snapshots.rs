@@ -122,7 +122,10 @@ impl Snapshots {
         record: SnapshotRecord,
     ) -> Result<(), CheckError> {
         if self.bytes > MAX_SNAPSHOT_TABLE_BYTES {
-            return Err(CheckError::SnapshotTableTooLarge { index });
+            return Err(CheckError::SnapshotTableTooLarge {
+                index,
+                overhanging: check.header.nb_snapshots - index,
+            });
         }
         let short = record.extra.len() < SnapshotRecord::MIN_EXTRA_BYTES;
         if short && check.header.version == Version::V3 {

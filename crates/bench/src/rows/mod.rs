@@ -1,5 +1,6 @@
 //! What is measured.
 
+mod check;
 mod commit;
 mod convert;
 mod in_place;
@@ -19,12 +20,13 @@ use crate::raw_file;
 use crate::scratch::Scratch;
 use crate::table::Line;
 
+use check::Layout;
 use convert::Way;
 
 pub(crate) use syscalls::{READS_CHILD, reads_child};
 
 /// The names of all rows, in the order of the table.
-pub(crate) const NAMES: [&str; 15] = [
+pub(crate) const NAMES: [&str; 17] = [
     reads::ONE,
     reads::TWO,
     in_place::NAME,
@@ -37,6 +39,8 @@ pub(crate) const NAMES: [&str; 15] = [
     convert::TO_RAW,
     convert::COMPRESSED,
     commit::NAME,
+    check::DENSE,
+    check::STREWN,
     opening::WRITABLE,
     opening::READ_ONLY,
     syscalls::NAME,
@@ -58,7 +62,7 @@ impl Bench<'_> {
     /// Measures what was asked for.
     pub(crate) fn run(&self) -> Result<Vec<Line>> {
         type Row = fn(&Bench<'_>, &'static str) -> Result<Line>;
-        let rows: [(&'static str, Row); 15] = [
+        let rows: [(&'static str, Row); 17] = [
             (reads::ONE, |bench, name| reads::row(bench, name, 1)),
             (reads::TWO, |bench, name| reads::row(bench, name, 2)),
             (in_place::NAME, in_place::row),
@@ -71,6 +75,8 @@ impl Bench<'_> {
             (convert::TO_RAW, |bench, name| convert::row(bench, name, Way::ToRaw)),
             (convert::COMPRESSED, |bench, name| convert::row(bench, name, Way::Compressed)),
             (commit::NAME, commit::row),
+            (check::DENSE, |bench, name| check::row(bench, name, Layout::Dense)),
+            (check::STREWN, |bench, name| check::row(bench, name, Layout::Strewn)),
             (opening::WRITABLE, |bench, name| opening::row(bench, name, true)),
             (opening::READ_ONLY, |bench, name| opening::row(bench, name, false)),
             (syscalls::NAME, syscalls::row),

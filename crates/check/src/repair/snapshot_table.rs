@@ -101,7 +101,7 @@ impl Check<'_> {
         match SnapshotRecord::decode(&bytes) {
             Ok((record, _)) => Ok((record, total)),
             // The bytes are exactly as many as the record takes.
-            Err(_) => Err(CheckError::SnapshotTableTooLarge { index }),
+            Err(_) => Err(CheckError::SnapshotTableTooLarge { index, overhanging: 1 }),
         }
     }
 

@@ -226,9 +226,15 @@ fn unchecked(error: &CheckError, prefix: String) -> Failure {
             out::error_text(&format!("ERROR {text}\n"));
             Failure::message(format!("Check failed: {}", strerror(errno)))
         }
-        _ => {
-            out::error_text(&format!("{text}\n"));
-            Failure::message(format!("Check failed: {}", strerror(libc::EINVAL)))
+        error => {
+            out::error_line(&text);
+            let errno = match error {
+                CheckError::TooManySnapshots { .. }
+                | CheckError::SnapshotTableTooLarge { .. }
+                | CheckError::SnapshotExtra { .. } => libc::EFBIG,
+                _ => libc::EINVAL,
+            };
+            Failure::message(format!("Check failed: {}", strerror(errno)))
         }
     }
 }
