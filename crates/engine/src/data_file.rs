@@ -8,7 +8,7 @@
 
 use holstein_format::AutoclearFeatures;
 use holstein_guard::Intent;
-use holstein_mapping::{Change, CowPart};
+use holstein_mapping::{Change, CowPart, WritePlan};
 use holstein_units::{GuestRange, HostOffset, HostRange};
 
 use crate::EngineError;
@@ -32,9 +32,9 @@ impl Disk {
     }
 
     /// A part of a cluster without what lies past the end of the disk, where there is a data file, which
-    /// ends there.
-    pub(crate) fn within_data_file(&self, part: CowPart) -> CowPart {
-        if !self.has_data_file() {
+    /// ends there. While the disk grows its old end is passed, and the file is cut afterwards.
+    pub(crate) fn within_data_file(&self, plan: &WritePlan, part: CowPart) -> CowPart {
+        if !self.has_data_file() || plan.guest().start.get() >= self.size() {
             return part;
         }
         let inside = self.size().saturating_sub(part.guest.start.get());

@@ -110,7 +110,8 @@ impl Disk {
     ) -> Result<Result<(), Busy>, EngineError> {
         let old = |part: Option<CowPart>| part.map(|part| self.read_old(&part)).transpose();
         let head = old(plan.head())?.unwrap_or_default();
-        let tail = old(plan.tail().map(|part| self.within_data_file(part)))?.unwrap_or_default();
+        let tail =
+            old(plan.tail().map(|part| self.within_data_file(plan, part)))?.unwrap_or_default();
         let mut parts = vec![IoSlice::new(&head)];
         parts.extend_from_slice(data);
         parts.push(IoSlice::new(&tail));

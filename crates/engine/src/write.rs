@@ -113,7 +113,7 @@ impl Disk {
             return self.write_encrypted_plan(&**cipher, plan, data);
         }
         let head = plan.head().filter(|part| self.needs_copy(plan, part));
-        let tail = plan.tail().map(|part| self.within_data_file(part));
+        let tail = plan.tail().map(|part| self.within_data_file(plan, part));
         let tail = tail.filter(|part| !part.guest.is_empty() && self.needs_copy(plan, part));
         if let (Some(left), None) = (plan.tail(), tail) {
             let end = plan.host().get() + plan.guest().len + left.guest.len;

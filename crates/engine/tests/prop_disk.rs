@@ -544,3 +544,28 @@ fn reading_only_writes_nothing() {
     disk.close().expect("nothing to do");
     assert!(world.storage.to_bytes().expect("small") == before);
 }
+
+/// The disk grows by less than a cluster over a longer backing file: what is encrypted in the data file
+/// up to the new end is zeros, not the file's own zeros taken for ciphertext.
+#[test]
+fn growing_hides_the_backing_file_in_an_encrypted_data_file() {
+    let setup = Setup {
+        version: Version::V3,
+        cluster_bits: 16,
+        extended: false,
+        data_file: 1,
+        order: 4,
+        size: 74_240,
+        backing: Some(74_241),
+        cache: (0, 0, 0),
+        keep: false,
+        punch: false,
+        numbering: Some(Numbering::Guest),
+    };
+    let mut world = World::new(&setup).expect("created");
+    world.step(Op::Grow(20, 0)).expect("grown");
+    let all = world.bytes.len() as u64;
+    world.step(Op::Read(0, all)).expect("the same");
+    world.reopen().expect("clean");
+    world.step(Op::Read(0, all)).expect("the same");
+}
