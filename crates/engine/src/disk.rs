@@ -20,6 +20,7 @@ use crate::{Backing, EngineError};
 const QUARANTINE_LIMIT: u64 = 64 << 20;
 
 /// How a disk is opened.
+#[derive(Clone)]
 pub struct DiskConfig {
     /// Whether writes are allowed.
     pub writable: bool,
@@ -74,6 +75,9 @@ pub struct Disk {
     pub(crate) writable: bool,
     pub(crate) corrupt: AtomicBool,
     pub(crate) lazy: Lazy,
+    /// The file has a header that this disk does not follow; another one does.
+    pub(crate) stale: AtomicBool,
+    pub(crate) config: DiskConfig,
     /// Kept alive for the sequencer.
     _owners: [Arc<dyn RankedTables>; 4],
 }
@@ -146,9 +150,9 @@ impl Disk {
             geometry,
             version: header.version,
             size: AtomicU64::new(header.size),
-            backing: config.backing,
-            codec: config.codec,
-            cipher: config.cipher,
+            backing: config.backing.clone(),
+            codec: Arc::clone(&config.codec),
+            cipher: config.cipher.clone(),
             sectors: Arc::default(),
             discard_no_unref: config.discard_no_unref,
             discard: config.discard,
@@ -158,6 +162,8 @@ impl Disk {
             writable: config.writable,
             corrupt: AtomicBool::new(false),
             lazy: Lazy::default(),
+            stale: AtomicBool::new(false),
+            config,
             _owners: owners,
         })
     }
@@ -197,6 +203,9 @@ impl Disk {
         }
         if self.corrupt.load(Ordering::Acquire) {
             return Err(EngineError::MarkedCorrupt);
+        }
+        if self.stale.load(Ordering::Acquire) {
+            return Err(EngineError::Stale);
         }
         Ok(())
     }
@@ -242,7 +251,7 @@ impl Disk {
     /// # Errors
     /// As for [`Self::flush`].
     pub fn close(&self) -> Result<(), EngineError> {
-        if !self.writable {
+        if !self.writable || self.stale.load(Ordering::Acquire) {
             return Ok(());
         }
         let run = self.sequencer.lock();

@@ -98,6 +98,15 @@ pub enum EngineError {
         /// What stands in the way.
         why: &'static str,
     },
+    /// What the image cannot be turned into.
+    #[error("amend the image: {why}")]
+    Amend {
+        /// What stands in the way.
+        why: &'static str,
+    },
+    /// The image has become one of another kind, and was opened anew elsewhere.
+    #[error("the image has changed its format and must be opened again")]
+    Stale,
     /// The disk was opened for reading only.
     #[error("the image is open for reading only")]
     ReadOnly,

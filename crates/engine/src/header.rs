@@ -45,6 +45,11 @@ impl Disk {
         self.header.read().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The header as it was last written, where the tables may have moved since.
+    pub(crate) fn kept_header(&self) -> Header {
+        self.read_header().clone()
+    }
+
     fn keep_header(&self, header: Header) {
         *self.header.write().unwrap_or_else(PoisonError::into_inner) = header;
     }

@@ -21,12 +21,14 @@
 
 #![forbid(unsafe_code)]
 
+mod amend;
 mod backing;
 mod compressed;
 mod data_file;
 mod disk;
 mod encrypted;
 mod error;
+mod expand_zeros;
 mod extent;
 mod header;
 mod lazy;
@@ -39,10 +41,12 @@ mod slices;
 mod write;
 mod zero;
 
+pub use amend::Replaced;
 pub use backing::Backing;
 pub use compressed::CompressedData;
 pub use disk::{Disk, DiskConfig};
 pub use error::EngineError;
 pub use extent::{DiskExtent, DiskExtentKind};
+pub use holstein_refcount::Steps;
 pub use own::OwnRead;
 pub use preallocate::Preallocation;

@@ -266,6 +266,11 @@ fn engine_kind(error: &EngineError) -> ErrorKind {
         EngineError::CompressEncrypted => ErrorKind::Unsupported,
         EngineError::CacheSizes(_) | EngineError::LazyVersion => ErrorKind::InvalidInput,
         EngineError::Unaligned { .. } | EngineError::Occupied { .. } => ErrorKind::InvalidInput,
+        EngineError::Amend { .. } => ErrorKind::Unsupported,
+        EngineError::Stale => ErrorKind::ReadOnly,
+        EngineError::Map(MapError::Refcount(RefcountError::Narrow { .. })) => {
+            ErrorKind::InvalidInput
+        }
         EngineError::Resize { .. } => ErrorKind::InvalidInput,
         EngineError::Map(MapError::Refcount(RefcountError::Full { .. })) => ErrorKind::Full,
         EngineError::Map(MapError::L1TooLarge { .. }) => ErrorKind::InvalidInput,

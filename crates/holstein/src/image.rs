@@ -130,6 +130,15 @@ impl Image {
         Self { disk, chain: None, open: AtomicBool::new(true) }
     }
 
+    pub(crate) fn disk(&self) -> &Disk {
+        &self.disk
+    }
+
+    /// The image is open as this disk from now on.
+    pub(crate) fn replace_disk(&mut self, disk: Disk) {
+        self.disk = disk;
+    }
+
     /// Writes `from` at byte `at` of the disk.
     ///
     /// # Concurrency

@@ -32,6 +32,7 @@
 
 #![forbid(unsafe_code)]
 
+mod amend;
 pub mod chain;
 mod commit;
 mod create;
@@ -44,6 +45,7 @@ mod rebase;
 mod repair;
 mod unflushed;
 
+pub use amend::AmendOptions;
 pub use commit::{CommitOptions, CommitTarget, RawTarget};
 pub use create::CreateOptions;
 pub use error::{Error, ErrorKind};

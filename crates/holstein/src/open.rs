@@ -256,10 +256,7 @@ impl OpenOptions {
         }
         let options = self.following(&header, named)?;
         let disk = options.open_disk(Arc::clone(&storage), &header, true)?;
-        if header.nb_snapshots > 0 {
-            let table = SnapshotTable::read(&*storage, &header)?;
-            protect_snapshots(&disk, &header, &table);
-        }
+        protect_listed(&disk)?;
         let lazy = header.compatible.contains(CompatibleFeatures::LAZY_REFCOUNTS);
         disk.set_lazy_refcounts(self.lazy_refcounts.unwrap_or(lazy))?;
         disk.clear_unknown_autoclear()?;
@@ -414,6 +411,16 @@ pub(crate) fn read_header(storage: &dyn Storage, purpose: DecodePurpose) -> Resu
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+/// Tells the disk where the tables of its snapshots are.
+pub(crate) fn protect_listed(disk: &Disk) -> Result<(), Error> {
+    let header = disk.header();
+    if header.nb_snapshots > 0 {
+        let table = SnapshotTable::read(&**disk.storage(), &header)?;
+        protect_snapshots(disk, &header, &table);
+    }
+    Ok(())
 }
 
 fn protect_snapshots(disk: &Disk, header: &Header, table: &SnapshotTable) {

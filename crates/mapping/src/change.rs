@@ -177,7 +177,7 @@ impl Inner {
     /// Whether a change leaves a cluster as it is that no table maps.
     fn may_stay_unallocated(&self, change: Change) -> bool {
         if self.geometry.extended_l2() {
-            matches!(change, Change::Release)
+            change == Change::Release
                 || matches!(change, Change::Discard { .. }) && !self.has_backing
         } else {
             self.new_entry(0, ClusterState::Unallocated, change).is_none()

@@ -5,7 +5,7 @@ use holstein_refcount::Freed;
 use holstein_units::{GuestOffset, HostOffset};
 
 use crate::mapping::Inner;
-use crate::{MapError, Mapping};
+use crate::{ClusterEntry, MapError, Mapping};
 
 impl Mapping {
     /// The first L1 entry at or past `index` that names a table, if there is one.
@@ -31,11 +31,14 @@ impl Mapping {
         let L1Entry::Table { at: table, .. } = entry else { return Ok(()) };
         let first = l1_index.saturating_mul(inner.geometry.bytes_per_l2());
         let mut held = Vec::new();
-        for (n, raw) in (0_u64..).zip(inner.table_entries(table)?) {
+        let words = inner.table_words(table)?;
+        for (n, entry) in (0_u64..).zip(words.chunks_exact(inner.slices.words(1))) {
             let at = first.saturating_add(n * inner.geometry.cluster_size());
             let at = GuestOffset::new(at);
-            let state = ClusterState::decode(raw, &inner.rules)
-                .map_err(|source| MapError::L2Entry { at, source })?;
+            let (raw, bits) = (entry[0], || entry.get(1).copied().unwrap_or(0));
+            let state = ClusterEntry::decode(raw, bits, &inner.rules)
+                .map_err(|source| MapError::L2Entry { at, source })?
+                .cluster;
             if state != ClusterState::Unallocated {
                 held.push(state);
             }
@@ -50,8 +53,8 @@ impl Mapping {
 }
 
 impl Inner {
-    /// The entries, of extended ones the first words, of a table that nobody changes meanwhile, from memory where they are there.
-    pub(crate) fn table_entries(&self, table: HostOffset) -> Result<Vec<u64>, MapError> {
+    /// The words of a table that nobody changes meanwhile, from memory where they are there.
+    pub(crate) fn table_words(&self, table: HostOffset) -> Result<Vec<u64>, MapError> {
         let cached: Vec<Option<Vec<u64>>> = self
             .slices
             .of_table(table)
@@ -80,8 +83,6 @@ impl Inner {
                 }
             }
         }
-        // The second word of an extended entry names no cluster.
-        let stride = if self.geometry.extended_l2() { 2 } else { 1 };
-        Ok(entries.into_iter().step_by(stride).collect())
+        Ok(entries)
     }
 }

@@ -40,6 +40,16 @@ pub enum RefcountError {
         /// The cluster.
         cluster: HostCluster,
     },
+    /// A count that narrower counters cannot hold.
+    #[error("count in {bits} bits: cluster {cluster} has a refcount of {count}")]
+    Narrow {
+        /// The cluster.
+        cluster: HostCluster,
+        /// Its count.
+        count: u64,
+        /// The width that was asked for.
+        bits: u32,
+    },
     /// The image file cannot get larger: the refcount table would exceed its limit, or a host
     /// offset 2^56.
     #[error("allocate {want} clusters: the image file cannot grow past cluster {limit}")]
@@ -58,7 +68,7 @@ impl RefcountError {
         match self {
             Self::Guard(error) => error.is_corruption(),
             Self::BadTableEntry { .. } | Self::FreeMetadata { .. } | Self::Underflow { .. } => true,
-            Self::Cache(_) | Self::Full { .. } => false,
+            Self::Cache(_) | Self::Narrow { .. } | Self::Full { .. } => false,
         }
     }
 }

@@ -31,6 +31,7 @@ mod refcounts;
 mod reserved;
 mod search;
 mod streams;
+mod width;
 
 pub use allocator::{
     ClusterAllocator, Counted, Forfeit, Provenance, Reservation, Reserved, Wanted,
@@ -39,3 +40,4 @@ pub use error::RefcountError;
 pub use quarantine::{DiscardPolicy, Freed};
 pub use refcounts::{RefcountLayout, Refcounts};
 pub use streams::{ByteReservation, ForfeitBytes, ReservedBytes};
+pub use width::{NewWidth, Steps};

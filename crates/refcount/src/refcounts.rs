@@ -140,6 +140,27 @@ impl Refcounts {
         [Arc::new(TableOwner(Arc::clone(&self.0))), Arc::new(self.clone())]
     }
 
+    /// Adds `by` to the counts of clusters that are counted already. Blocks on I/O.
+    ///
+    /// The caller knows that the sum fits.
+    ///
+    /// # Errors
+    /// Whatever reading fails with.
+    pub fn add(&self, first: HostCluster, count: u64, by: u64) -> Result<(), RefcountError> {
+        let inner = &self.0;
+        let per_block = 1_u64 << inner.block_bits();
+        let (mut at, end) = (first.get(), first.get() + count);
+        while at < end {
+            let stop = ((at / per_block + 1) * per_block).min(end);
+            match inner.change(HostCluster::new(at), stop - at, |_, old| old.saturating_add(by)) {
+                Ok(()) => at = stop,
+                Err(RefcountError::Cache(_)) => inner.make_room(None)?,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
     /// Clusters that wait for the change that dropped them to be durable.
     #[must_use]
     pub fn quarantined(&self) -> u64 {

@@ -1,0 +1,159 @@
+//! Another version, another width of refcounts, lazy refcounts on or off.
+//!
+//! Each is one change of the header, before which all that the new header relies on is durable. After
+//! a change of version or width the open disk is stale: it is opened anew with [`Disk::reopen`], and what
+//! the old header alone relied on is given up by the new one.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use holstein_format::{
+    AutoclearFeatures, CompatibleFeatures, IncompatibleFeatures, RefcountOrder, Version,
+};
+use holstein_mapping::{L1Layout, MapError};
+use holstein_refcount::{ClusterAllocator as _, Freed};
+use holstein_units::HostCluster;
+
+use crate::disk::Disk;
+use crate::{EngineError, Steps};
+
+/// Clusters that only the header of before relied on.
+#[derive(Debug, Default)]
+#[must_use = "the clusters are leaked unless the new disk releases them"]
+pub struct Replaced(Vec<(HostCluster, u64)>);
+
+impl Disk {
+    /// Makes a version 2 image one of version 3. Stale afterwards.
+    ///
+    /// The caller has seen to it that no snapshot record lacks what version 3 wants of it.
+    ///
+    /// # Errors
+    /// As for [`Disk::update_header`].
+    pub fn upgrade(&self) -> Result<(), EngineError> {
+        let _alone = self.restructure();
+        self.switch_for_good(|header| header.version = Version::V3)
+    }
+
+    /// Makes a version 3 image one of version 2: zero clusters become data or nothing, in the disk and
+    /// in the snapshots whose L1 tables are at `snapshots`, and then the header changes. Stale afterwards.
+    ///
+    /// The caller has seen to it that version 2 can say all the rest: [`Disk::downgrade_refused`].
+    ///
+    /// # Errors
+    /// I/O; corruption. The image is of version 3 then, and reads as before.
+    ///
+    /// # Spec
+    /// "Version change and amend".
+    pub fn downgrade(&self, snapshots: &[L1Layout], steps: Steps<'_>) -> Result<(), EngineError> {
+        let _alone = self.restructure();
+        if let Some(why) = self.downgrade_refused() {
+            return Err(EngineError::Amend { why });
+        }
+        self.guarded(|| self.expand_zeros(snapshots, steps))?;
+        self.switch_for_good(|header| {
+            header.version = Version::V2;
+            header.incompatible.remove(IncompatibleFeatures::DIRTY);
+            header.compatible = CompatibleFeatures::default();
+            header.autoclear = AutoclearFeatures::default();
+            header.unknown_fields.clear();
+        })
+    }
+
+    /// Why the header cannot be one of version 2.
+    #[must_use]
+    pub fn downgrade_refused(&self) -> Option<&'static str> {
+        let header = self.header();
+        let mut features = header.incompatible;
+        features.remove(IncompatibleFeatures::DIRTY);
+        if header.refcount_order != RefcountOrder::DEFAULT {
+            Some("version 2 needs refcounts of 16 bits")
+        } else if features.contains(IncompatibleFeatures::DATA_FILE) {
+            Some("version 2 has no external data file")
+        } else if features.bits() != 0 {
+            Some("version 2 has no incompatible features")
+        } else {
+            None
+        }
+    }
+
+    /// Allows writers to postpone refcounts, or forbids it; all counts are in the file afterwards.
+    ///
+    /// # Errors
+    /// [`EngineError::Amend`] in version 2; as for [`Disk::update_header`].
+    pub fn allow_lazy_refcounts(&self, on: bool) -> Result<(), EngineError> {
+        self.set_lazy_refcounts(false)?;
+        let _alone = self.restructure();
+        if on && self.version == Version::V2 {
+            return Err(EngineError::Amend { why: "version 2 has no lazy refcounts" });
+        }
+        self.check_writable()?;
+        let run = self.sequencer.lock();
+        self.drain(&run)?;
+        self.update_header_in(&run, |header| {
+            if on {
+                header.compatible.insert(CompatibleFeatures::LAZY_REFCOUNTS);
+            } else {
+                header.compatible.remove(CompatibleFeatures::LAZY_REFCOUNTS);
+            }
+        })
+    }
+
+    /// Counts clusters with another width from now on. Stale afterwards.
+    ///
+    /// # Errors
+    /// [`EngineError::Amend`] in version 2 for other widths than 16 bits; a count that does not fit; I/O.
+    /// The old counters are in use then.
+    ///
+    /// # Spec
+    /// "Version change and amend"; rule C9.
+    pub fn change_refcount_width(
+        &self,
+        order: RefcountOrder,
+        steps: Steps<'_>,
+    ) -> Result<Replaced, EngineError> {
+        let _alone = self.restructure();
+        if self.version == Version::V2 && order != RefcountOrder::DEFAULT {
+            return Err(EngineError::Amend { why: "version 2 needs refcounts of 16 bits" });
+        }
+        self.check_writable()?;
+        let _quiet = self.quiet();
+        let run = self.sequencer.lock();
+        self.drain(&run)?;
+        let made = self.refcounts.write_as(&run, order, steps).map_err(MapError::from)?;
+        self.update_header_in(&run, |header| {
+            header.refcount_order = order;
+            header.refcount_table_offset = made.layout.table;
+            header.refcount_table_clusters = made.layout.table_clusters;
+        })
+        .inspect(|()| self.stale.store(true, Ordering::Release))?;
+        Ok(Replaced(made.replaced))
+    }
+
+    /// Gives up the clusters that a header of before relied on.
+    pub fn release(&self, replaced: Replaced) {
+        for (first, count) in replaced.0 {
+            self.refcounts.retire(first, count, Freed::Other);
+        }
+    }
+
+    /// Opens the same image anew, in place of this disk, which takes no more writes.
+    ///
+    /// # Errors
+    /// As for [`Disk::open`].
+    pub fn reopen(&self) -> Result<Self, EngineError> {
+        let header = self.kept_header();
+        Self::open(Arc::clone(self.storage()), &header, self.config.clone())
+    }
+
+    /// Changes the header in a way that this disk does not follow.
+    fn switch_for_good(
+        &self,
+        change: impl FnOnce(&mut holstein_format::Header),
+    ) -> Result<(), EngineError> {
+        self.check_writable()?;
+        let _quiet = self.quiet();
+        let run = self.sequencer.lock();
+        self.drain(&run)?;
+        self.update_header_in(&run, change).inspect(|()| self.stale.store(true, Ordering::Release))
+    }
+}

@@ -1,0 +1,190 @@
+//! Zero clusters turned into what version 2 knows: data that is zero, or nothing.
+//!
+//! ```text
+//!   disk:      zeros without a backing file -> entry cleared; else -> a cluster of zeros, as any write
+//!   snapshot:  clusters of zeros, counted as often as their table -> flush -> entries -> barrier -> old ones down
+//! ```
+//!
+//! Each step reads as before it, so that a crash between two leaves nothing to be undone.
+
+use std::collections::HashSet;
+
+use holstein_format::{ClusterState, L1Entry};
+use holstein_guard::{Intent, Region};
+use holstein_mapping::{Change, ExtentKind, L1Layout, MapError};
+use holstein_refcount::{ClusterAllocator as _, Counted, Freed};
+use holstein_units::{GuestOffset, GuestRange, HostCluster, HostOffset, HostRange, SECTOR};
+
+use crate::disk::Disk;
+use crate::{EngineError, Preallocation, Steps};
+
+impl Disk {
+    /// Leaves no zero cluster in the disk's tables and in those of snapshots.
+    pub(crate) fn expand_zeros(
+        &self,
+        snapshots: &[L1Layout],
+        steps: Steps<'_>,
+    ) -> Result<(), EngineError> {
+        let entries = self.mapping.l1_layout().entries;
+        let total = entries + snapshots.iter().map(|layout| layout.entries).sum::<u64>();
+        let mut index = 0;
+        while let Some(next) = self.mapping.next_table(index) {
+            self.expand_table(next)?;
+            index = next + 1;
+            steps(index, total);
+        }
+        self.flush()?;
+        let mut done = entries;
+        // A table that several snapshots share is expanded once.
+        let mut seen = HashSet::new();
+        for layout in snapshots {
+            for (n, table) in (1..).zip(self.read_l1(*layout)?) {
+                if table.get() != 0 && seen.insert(table) {
+                    self.expand_snapshot_table(table)?;
+                }
+                steps(done + n, total);
+            }
+            done += layout.entries;
+        }
+        Ok(())
+    }
+
+    /// What an unallocated cluster shows may differ from zeros, now or one day.
+    fn shows_backing(&self) -> bool {
+        self.config.backing.is_some() || self.config.names_backing
+    }
+
+    /// Expands the zero clusters of one table of the disk.
+    fn expand_table(&self, index: u64) -> Result<(), EngineError> {
+        let span = self.geometry.bytes_per_l2();
+        let start = GuestOffset::new(index * span);
+        let mut left = GuestRange { start, len: span };
+        while !left.is_empty() {
+            let extent = self.map_extent(left)?;
+            let (now, rest) = left.split_at(extent.len);
+            match extent.kind {
+                ExtentKind::Zero { at: None } if !self.shows_backing() => {
+                    self.change_clusters(now, Change::Release)?;
+                }
+                ExtentKind::Zero { .. } => self.preallocate(now, Preallocation::Metadata)?,
+                _ => {}
+            }
+            left = rest;
+        }
+        Ok(())
+    }
+
+    /// The places of the L2 tables that an L1 table names; 0 where it names none.
+    fn read_l1(&self, layout: L1Layout) -> Result<Vec<HostOffset>, EngineError> {
+        let mut bytes = vec![0; crate::read::usize_of(layout.entries * 8)];
+        if !bytes.is_empty() {
+            self.file.read(layout.at, &mut bytes)?;
+        }
+        let entry = |(index, raw): (u64, &[u8])| match L1Entry::decode(word(raw), self.geometry) {
+            Ok(L1Entry::Table { at, .. }) => Ok(at),
+            Ok(L1Entry::Unallocated) => Ok(HostOffset::new(0)),
+            Err(source) => Err(MapError::L1Entry { index, source }.into()),
+        };
+        (0..).zip(bytes.chunks_exact(8)).map(entry).collect()
+    }
+
+    /// Expands the zero clusters of a table that snapshots alone refer to.
+    fn expand_snapshot_table(&self, table: HostOffset) -> Result<(), EngineError> {
+        let mut bytes = vec![0; crate::read::usize_of(self.geometry.cluster_size())];
+        self.file.read(table, &mut bytes)?;
+        let rules = self.kept_header().entry_rules();
+        let mut zeros = Vec::new();
+        for (n, raw) in bytes.chunks_exact(8).enumerate() {
+            let at = GuestOffset::new(0);
+            let state = ClusterState::decode(word(raw), &rules)
+                .map_err(|source| MapError::L2Entry { at, source })?;
+            if let ClusterState::Zero { at, .. } = state {
+                zeros.push((n, at));
+            }
+        }
+        if zeros.is_empty() {
+            return Ok(());
+        }
+        // Each reference to the table is one to each of its clusters.
+        let times = self.count_of(self.geometry.host_cluster(table))?;
+        if times == 0 {
+            return Err(MapError::Uncounted { at: GuestOffset::new(0), host: table }.into());
+        }
+        let placed = self.place_zeros(&zeros, times)?;
+        let mut given_up = Vec::new();
+        for ((n, old), new) in zeros.iter().zip(&placed) {
+            bytes[n * 8..n * 8 + 8].copy_from_slice(&new.get().to_be_bytes());
+            if let Some(old) = old.filter(|old| old != new) {
+                given_up.push(self.geometry.host_cluster(old));
+            }
+        }
+        // Counts and zeros are durable before the table refers to them.
+        self.sequencer.flush()?;
+        {
+            let run = self.sequencer.lock();
+            let sector = crate::read::usize_of(SECTOR);
+            let (first, last) = (zeros[0].0 * 8, zeros[zeros.len() - 1].0 * 8);
+            let (from, to) = (first / sector * sector, (last / sector + 1) * sector);
+            let intent = Intent::Metadata(Region::InactiveL2);
+            run.file().write(intent, table + from as u64, &bytes[from..to])?;
+            run.file().barrier()?;
+        }
+        for cluster in given_up {
+            (0..times).for_each(|_| self.refcounts.retire(cluster, 1, Freed::Other));
+        }
+        self.relieve()
+    }
+
+    /// Where the clusters of zeros are that stand for zero entries; 0 for none.
+    fn place_zeros(
+        &self,
+        zeros: &[(usize, Option<HostOffset>)],
+        times: u64,
+    ) -> Result<Vec<HostOffset>, EngineError> {
+        let none = HostOffset::new(0);
+        if !self.shows_backing() {
+            return Ok(vec![none; zeros.len()]);
+        }
+        let mut placed = Vec::with_capacity(zeros.len());
+        for (_, old) in zeros {
+            // What others refer to as well may hold their data.
+            let own = match old {
+                Some(at) if self.count_of(self.geometry.host_cluster(*at))? == times => *at,
+                _ => none,
+            };
+            placed.push(own);
+        }
+        let needed = placed.iter().filter(|at| **at == none).count() as u64;
+        if needed > 0 {
+            let (first, _) = self.refcounts.allocate(needed).map_err(MapError::from)?;
+            if times > 1 {
+                self.refcounts.add(first, needed, times - 1).map_err(MapError::from)?;
+            }
+            let missing = placed.iter_mut().filter(|at| **at == none);
+            for (n, at) in (first.get()..).zip(missing) {
+                *at = self.geometry.host_offset(HostCluster::new(n));
+            }
+        }
+        for at in &placed {
+            let range = HostRange { start: *at, len: self.geometry.cluster_size() };
+            self.file.clear(Intent::Payload, range)?.write_zeroes()?;
+        }
+        Ok(placed)
+    }
+
+    /// The refcount of a cluster.
+    fn count_of(&self, cluster: HostCluster) -> Result<u64, EngineError> {
+        loop {
+            match self.refcounts.count(cluster).map_err(MapError::from)? {
+                Counted::Count(count) => return Ok(count),
+                Counted::Wanted(wanted) => {
+                    self.refcounts.fetch(wanted).map_err(MapError::from)?;
+                }
+            }
+        }
+    }
+}
+
+fn word(bytes: &[u8]) -> u64 {
+    bytes.first_chunk::<8>().map_or(0, |bytes| u64::from_be_bytes(*bytes))
+}

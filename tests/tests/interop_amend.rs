@@ -1,0 +1,146 @@
+//! Images amended by one side and used by the other.
+
+mod interop;
+
+use holstein::format::Version;
+use holstein::{AmendOptions, ErrorKind, OpenOptions};
+use interop::{Bench, Maker, Op, Script, assert_same};
+
+/// Amends the image, and returns the library's answer.
+fn amend(bench: &Bench, options: &AmendOptions) -> Result<(), holstein::Error> {
+    let mut image = OpenOptions::new().no_backing().open(&bench.image)?;
+    let mut last = 0;
+    let result = image.amend(options, &mut |done, total| {
+        assert!(last <= done && done <= total, "progress goes from {last} to {done} of {total}");
+        last = done;
+    });
+    image.close()?;
+    result
+}
+
+/// Every width to some other, with snapshots and compressed clusters in the image.
+#[test]
+fn every_width_is_reached_and_counts_the_same() {
+    let Some(mut bench) = Bench::new("widths") else { return };
+    for (bits, widths) in
+        [(9, &[16, 64, 2, 8, 4, 32, 16][..]), (12, &[16, 4, 64, 32, 2]), (16, &[16, 2, 64, 8, 16])]
+    {
+        bench.start(Maker::Ours, Version::V3, bits, widths[0]);
+        let mut script = Script::new(u64::from(bits) + 3, 1 << bits, bench.size());
+        bench.write_qemu(&script.ops(25));
+        let image = bench.image.display().to_string();
+        bench.oracle.img_ok(["snapshot", "-c", "one", &image]).expect("a snapshot");
+        let before = bench.disk.clone();
+        bench.write_ours(&script.ops(10));
+        for &width in &widths[1..] {
+            let what = format!("{bits} bits, width {width}");
+            amend(&bench, &AmendOptions::new().refcount_bits(width)).expect("amended");
+            bench.judge(&what);
+            bench.write_ours(&script.ops(6));
+            bench.write_qemu(&script.ops(6));
+            bench.judge(&format!("{what}, written"));
+            assert_same(&bench.read_qemu(Some("one")), &before, &what);
+        }
+        // Two references do not fit in one bit, and nothing changes.
+        bench.oracle.img_ok(["snapshot", "-c", "two", &image]).expect("a snapshot");
+        let bytes = std::fs::read(&bench.image).expect("read");
+        let error = amend(&bench, &AmendOptions::new().refcount_bits(1)).expect_err("too narrow");
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+        assert!(bytes == std::fs::read(&bench.image).expect("read"), "something was written");
+        for name in ["one", "two"] {
+            bench.oracle.img_ok(["snapshot", "-d", name, &image]).expect("deleted");
+        }
+        amend(&bench, &AmendOptions::new().refcount_bits(1)).expect("one bit is enough now");
+        bench.judge(&format!("{bits} bits, width 1"));
+    }
+}
+
+/// Down to version 2 and up again, with zero clusters of all kinds in the disk and in a snapshot.
+#[test]
+fn a_downgrade_leaves_no_zero_cluster_and_changes_no_byte() {
+    let Some(mut bench) = Bench::new("downgrade") else { return };
+    for bits in [9, 12, 16] {
+        for backed in [false, true] {
+            let what = format!("{bits} bits, backing: {backed}");
+            bench.start(Maker::Qemu, Version::V3, bits, 16);
+            let size = bench.size();
+            let image = bench.image.display().to_string();
+            if backed {
+                let base = bench.dir.file("base.raw");
+                let below: Vec<u8> = (0..size).map(|n| (n / 512 % 255 + 1) as u8).collect();
+                std::fs::write(&base, &below).expect("written");
+                let options = format!("cluster_size={}", 1 << bits);
+                let base = base.display().to_string();
+                bench
+                    .oracle
+                    .img_ok([
+                        "create", "-q", "-f", "qcow2", "-o", &options, "-b", &base, "-F", "raw",
+                        &image,
+                    ])
+                    .expect("created");
+                bench.disk = below;
+            }
+            let mut script = Script::new(u64::from(bits) + 31, 1 << bits, size);
+            bench.write_qemu(&script.ops(30));
+            let snapshot = bench.disk.clone();
+            bench.oracle.img_ok(["snapshot", "-c", "one", &image]).expect("a snapshot");
+            bench.oracle.img_ok(["snapshot", "-c", "two", &image]).expect("a snapshot");
+            bench.write_qemu(&script.ops(20));
+            for version in [Version::V2, Version::V3, Version::V2] {
+                amend(&bench, &AmendOptions::new().version(version)).expect("amended");
+                let what = format!("{what}, {version:?}");
+                assert_same(&bench.read_qemu(None), &bench.disk, &what);
+                bench.judge_structure(&what);
+                for name in ["one", "two"] {
+                    assert_same(&bench.read_qemu(Some(name)), &snapshot, &what);
+                }
+            }
+            // A discard does nothing in version 2 over a backing file.
+            let mut ops = script.ops(10);
+            ops.retain(|op| !matches!(op, Op::Discard { .. }));
+            bench.write_qemu(&ops);
+            assert_same(&bench.read_qemu(None), &bench.disk, &what);
+            for name in ["one", "two"] {
+                bench.oracle.img_ok(["snapshot", "-d", name, &image]).expect("deleted");
+                bench.judge_structure(&format!("{what}: without {name}"));
+            }
+            assert_same(&bench.read_qemu(None), &bench.disk, &what);
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_is_refused_before_anything_changes() {
+    let Some(mut bench) = Bench::new("refused") else { return };
+    bench.start(Maker::Ours, Version::V3, 12, 8);
+    let size = bench.size();
+    bench.write_ours(&Script::new(4, 4096, size).ops(10));
+    let image = bench.image.display().to_string();
+    bench.oracle.img_ok(["snapshot", "-c", "one", &image]).expect("a snapshot");
+    let bytes = std::fs::read(&bench.image).expect("read");
+    let new = AmendOptions::new;
+    for (options, kind) in [
+        (new().version(Version::V2), ErrorKind::InvalidInput),
+        (new().version(Version::V2).refcount_bits(16).size(size * 2), ErrorKind::Unsupported),
+        (
+            new().version(Version::V2).refcount_bits(16).lazy_refcounts(true),
+            ErrorKind::InvalidInput,
+        ),
+        (new().refcount_bits(24), ErrorKind::InvalidInput),
+        (new().refcount_bits(4).size(1000), ErrorKind::InvalidInput),
+    ] {
+        let error = amend(&bench, &options).expect_err("refused");
+        assert_eq!(error.kind(), kind, "{options:?}: {error}");
+        assert!(bytes == std::fs::read(&bench.image).expect("read"), "{options:?} wrote");
+    }
+    // All at once, in the order in which it is possible.
+    let all = new().version(Version::V2).refcount_bits(16).lazy_refcounts(false);
+    amend(&bench, &all).expect("amended");
+    bench.judge("version 2");
+    let back = new().version(Version::V3).refcount_bits(64).lazy_refcounts(true).size(size + 512);
+    amend(&bench, &back).expect("amended");
+    let header = OpenOptions::new().open_read_only(&bench.image).expect("opened").header();
+    assert_eq!(header.compatible.bits(), 1);
+    bench.disk.resize(bench.disk.len() + 512, 0);
+    bench.judge("version 3 again");
+}
