@@ -103,8 +103,8 @@ impl Disk {
         let geometry = header.geometry;
         let sizes = config.cache.resolve(geometry, header.size)?;
         let file = ImageFile::new(storage, geometry, config.overlap);
-        let file = file.with_listener(config.listener);
-        let file = Arc::new(match config.data_file {
+        let file = file.with_listener(config.listener.clone());
+        let file = Arc::new(match config.data_file.clone() {
             Some(data) => file.with_data_file(data),
             None => file,
         });

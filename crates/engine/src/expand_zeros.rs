@@ -50,7 +50,7 @@ impl Disk {
     }
 
     /// What an unallocated cluster shows may differ from zeros, now or one day.
-    fn shows_backing(&self) -> bool {
+    pub(crate) fn shows_backing(&self) -> bool {
         self.config.backing.is_some() || self.config.names_backing
     }
 

@@ -81,7 +81,10 @@ impl Disk {
             self.change_clusters(range, Change::Release)?;
         }
         self.release_tables(first_table..u64::MAX)?;
-        if size < end {
+        if self.has_data_file() {
+            // Its bytes are those of the disk, and it ends where the disk does.
+            self.file.set_data_len(size)?;
+        } else if size < end {
             self.hide(GuestRange { start: GuestOffset::new(size), len: end - size }, 0)?;
         }
         Ok(())

@@ -222,6 +222,15 @@ impl Error {
         }
     }
 
+    /// Why clusters could not be counted, where that is the reason.
+    #[must_use]
+    pub fn refcount_error(&self) -> Option<&RefcountError> {
+        match &self.0.cause {
+            Cause::Engine(EngineError::Map(MapError::Refcount(error))) => Some(error),
+            _ => None,
+        }
+    }
+
     /// Why the file could not be opened, where that is the reason.
     #[must_use]
     pub fn open_error(&self) -> Option<&OpenError> {

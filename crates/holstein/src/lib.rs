@@ -56,6 +56,7 @@ pub use holstein_engine::{
     Preallocation,
 };
 pub use holstein_guard::{Event, Listener, Region, RegionMask as OverlapCheck};
+pub use holstein_refcount::RefcountError;
 pub use image::{Image, ReadOnlyImage};
 pub use open::OpenOptions;
 pub use probe::{Format, probe};

@@ -41,10 +41,10 @@ pub enum RefcountError {
         cluster: HostCluster,
     },
     /// A count that narrower counters cannot hold.
-    #[error("count in {bits} bits: cluster {cluster} has a refcount of {count}")]
+    #[error("count in {bits} bits: the cluster at {at} has a refcount of {count}")]
     Narrow {
-        /// The cluster.
-        cluster: HostCluster,
+        /// Where the cluster is.
+        at: HostOffset,
         /// Its count.
         count: u64,
         /// The width that was asked for.

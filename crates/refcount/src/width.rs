@@ -135,7 +135,8 @@ impl OldCounts<'_> {
                 }
                 let cluster = HostCluster::new(index * per_old + slot);
                 if count > order.max() {
-                    return Err(RefcountError::Narrow { cluster, count, bits: order.bits() });
+                    let at = self.inner.geometry.host_offset(cluster);
+                    return Err(RefcountError::Narrow { at, count, bits: order.bits() });
                 }
                 let needed = cluster.get() >> new_bits;
                 if last != Some(needed) {

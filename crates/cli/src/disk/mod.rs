@@ -21,7 +21,7 @@ mod status;
 use std::io::{IoSlice, IoSliceMut};
 use std::sync::Arc;
 
-use holstein::{Image, OwnRead};
+use holstein::{AmendOptions, Image, OwnRead};
 use holstein_storage::FileIdentity;
 
 use crate::node::Debugger;
@@ -91,6 +91,12 @@ pub(crate) trait Disk: Send + Sync {
 
     /// Changes the length to `len` bytes.
     fn truncate(&self, len: u64, preallocation: Preallocation) -> Result<()>;
+
+    /// Changes what the image is; `progress` hears how much of how much is done.
+    fn amend(&mut self, options: &AmendOptions, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
+        let _ = (options, progress);
+        Err(DiskError::from_errno(libc::ENOTSUP))
+    }
 
     /// The state of the range that begins at `at`, at most `len` bytes of it.
     ///

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use holstein::{Image, OwnRead};
+use holstein::{AmendOptions, Image, OwnRead};
 use holstein_storage::FileIdentity;
 
 use super::{CompressedWrite, Disk, DiskError, DiskInfo, Preallocation, Result, Status};
@@ -117,6 +117,10 @@ impl Disk for Policy {
     fn truncate(&self, len: u64, preallocation: Preallocation) -> Result<()> {
         self.disk.truncate(len, preallocation)?;
         if self.options.write_through { self.disk.flush() } else { Ok(()) }
+    }
+
+    fn amend(&mut self, options: &AmendOptions, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
+        self.disk.amend(options, progress)
     }
 
     fn status(&self, at: u64, len: u64) -> Result<Status> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use holstein::format::{MAX_L1_ENTRIES, Version};
-use holstein::{ErrorKind, ExtentKind, Image, OwnRead, ReadOnlyImage};
+use holstein::{AmendOptions, ErrorKind, ExtentKind, Image, OwnRead, ReadOnlyImage, RefcountError};
 use holstein_storage::FileIdentity;
 use holstein_units::HostOffset;
 
@@ -54,6 +54,17 @@ fn unflushed(error: DiskError) -> DiskError {
 
 fn failed(error: holstein::Error) -> DiskError {
     engine_error(&error)
+}
+
+fn not_amended(error: holstein::Error) -> DiskError {
+    match error.refcount_error() {
+        Some(RefcountError::Narrow { at, count, bits }) => DiskError::invalid(format!(
+            "Cannot decrease refcount entry width to {bits} bits: Cluster at offset {:#x} has a \
+             refcount of {count}",
+            at.get()
+        )),
+        _ => failed(error),
+    }
 }
 
 /// The engine's word for a mode.
@@ -237,6 +248,13 @@ impl Disk for Qcow2Disk {
             return self.write(|image| image.shrink(len));
         }
         self.write(|image| image.resize(len, engine_preallocation(preallocation)))
+    }
+
+    fn amend(&mut self, options: &AmendOptions, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
+        match &mut self.engine {
+            Engine::Write(image) => image.amend(options, progress).map_err(not_amended),
+            Engine::Read(_) => Err(DiskError::from_errno(libc::EACCES)),
+        }
     }
 
     fn status(&self, at: u64, len: u64) -> Result<Status> {

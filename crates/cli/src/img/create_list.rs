@@ -6,7 +6,7 @@ use crate::text::{parse_bool, parse_c_integer, parse_list, quote_commas};
 
 /// The type of an option's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     Text,
     Size,
     Number,
@@ -14,15 +14,16 @@ enum Kind {
 }
 
 /// An option of a format or of the file under it.
-struct Known {
-    name: &'static str,
+pub(super) struct Known {
+    pub(super) name: &'static str,
     kind: Kind,
     /// Shown and used where the option is not given.
     default: Option<&'static str>,
     help: &'static str,
 }
 
-const fn known(name: &'static str, kind: Kind, help: &'static str) -> Known {
+/// An option without a default.
+pub(super) const fn known(name: &'static str, kind: Kind, help: &'static str) -> Known {
     Known { name, kind, default: None, help }
 }
 
@@ -174,6 +175,11 @@ impl CreateList {
         self.format.known(true).into_iter().find(|known| known.name == name)
     }
 
+    /// Whether the format has an option of that name.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.find(name).is_some()
+    }
+
     /// Sets one option.
     ///
     /// # Errors
@@ -182,20 +188,7 @@ impl CreateList {
         let known = self
             .find(name)
             .ok_or_else(|| DiskError::invalid(format!("Invalid parameter '{name}'")))?;
-        let value = match known.kind {
-            Kind::Text => value.to_owned(),
-            Kind::Size => parse_option_size(name, value)?.to_string(),
-            Kind::Number => wrapping_number(name, value)?.to_string(),
-            Kind::Bool => match parse_bool(value) {
-                Some(true) => "on".to_owned(),
-                Some(false) => "off".to_owned(),
-                None => {
-                    return Err(DiskError::invalid(format!(
-                        "Parameter '{name}' expects 'on' or 'off'"
-                    )));
-                }
-            },
-        };
+        let value = check_value(known, value)?;
         self.given.retain(|(given, _)| *given != known.name);
         self.given.push((known.name, value));
         Ok(())
@@ -249,6 +242,28 @@ impl CreateList {
     }
 }
 
+/// A value as text of its option's type.
+///
+/// # Errors
+/// It is not of that type.
+pub(super) fn check_value(known: &Known, value: &str) -> Result<String, DiskError> {
+    let name = known.name;
+    Ok(match known.kind {
+        Kind::Text => value.to_owned(),
+        Kind::Size => parse_option_size(name, value)?.to_string(),
+        Kind::Number => wrapping_number(name, value)?.to_string(),
+        Kind::Bool => match parse_bool(value) {
+            Some(true) => "on".to_owned(),
+            Some(false) => "off".to_owned(),
+            None => {
+                return Err(DiskError::invalid(format!(
+                    "Parameter '{name}' expects 'on' or 'off'"
+                )));
+            }
+        },
+    })
+}
+
 /// A number; a negative one wraps, as in C, and fails where its option is judged.
 fn wrapping_number(name: &str, value: &str) -> Result<u64, DiskError> {
     let (negative, digits) = match value.trim_start().strip_prefix('-') {
@@ -265,6 +280,18 @@ fn wrapping_number(name: &str, value: &str) -> Result<u64, DiskError> {
     }
 }
 
+/// The line of help on an option.
+pub(super) fn option_line(option: &Known) -> String {
+    let kind = match option.kind {
+        Kind::Text => "str",
+        Kind::Size => "size",
+        Kind::Number => "num",
+        Kind::Bool => "bool (on/off)",
+    };
+    let left = format!("  {}=<{kind}>", option.name);
+    format!("{left:<24} - {}\n", option.help)
+}
+
 /// The help that `-o help` prints; with a file name the options of the file are among them.
 pub(super) fn help(format: CreateFormat, with_file: bool) -> String {
     let mut known = format.known(with_file);
@@ -275,14 +302,7 @@ pub(super) fn help(format: CreateFormat, with_file: bool) -> String {
         format!("Supported {} options:\n", format.name())
     };
     for option in known {
-        let kind = match option.kind {
-            Kind::Text => "str",
-            Kind::Size => "size",
-            Kind::Number => "num",
-            Kind::Bool => "bool (on/off)",
-        };
-        let left = format!("  {}=<{kind}>", option.name);
-        text.push_str(&format!("{left:<24} - {}\n", option.help));
+        text.push_str(&option_line(option));
     }
     if !with_file {
         text.push_str(

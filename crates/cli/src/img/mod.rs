@@ -3,6 +3,8 @@
 //! A command is a table entry: a name, options, help and a function from the command line to an exit
 //! status. Every file in here is one command or something that several of them share.
 
+mod amend;
+mod amend_list;
 mod check;
 mod command;
 mod commit;
@@ -38,6 +40,7 @@ pub(crate) use command::{Args, Command, Failure, Outcome};
 
 /// All commands, in the order of the help.
 const COMMANDS: &[&Command] = &[
+    &amend::COMMAND,
     &check::COMMAND,
     &commit::COMMAND,
     &compare::COMMAND,
@@ -53,7 +56,7 @@ const COMMANDS: &[&Command] = &[
 ];
 
 /// Commands of the reference that this version does not have.
-const LATER: &[&str] = &["amend", "bench", "bitmap"];
+const LATER: &[&str] = &["bench", "bitmap"];
 
 const TOP_OPTIONS: &[Opt] = &[
     Opt::flag("help", Some('h'), &["help"]),
