@@ -122,7 +122,7 @@ macro_rules! transcripts {
 
 transcripts!(
     amend, blkdebug, chain, check, compare, compress, convert, create, dd, encrypt, info, map,
-    measure, resize, snapshot
+    measure, overlap, resize, snapshot
 );
 
 #[test]
@@ -182,7 +182,6 @@ fn what_this_version_lacks_is_refused_by_name() -> TestResult {
     let run = |line: &str| shell(line, &dir, &bin);
     assert!(run("qemu-img create -q -f qcow2 a.qcow2 1M")?.status.success());
     for line in [
-        "qemu-img convert -l s a.qcow2 b",
         "qemu-img convert --bitmaps -O qcow2 a.qcow2 b.qcow2",
         "qemu-img create -f qcow2 -o data_file=d b.qcow2 1M",
         "qemu-img create -f vmdk b.vmdk 1M",

@@ -299,6 +299,10 @@ fn files_are_opened_and_closed() -> TestResult {
         "-C|-c|read -P 0x11 0 512|-c|map|o.qcow2",
         "-m|-n|-c|write -P 6 100 1000|-c|read -P 6 100 1000|q.qcow2",
         "-c|read 2M 1|-c|length|-c|quit|-c|map|q.qcow2",
+        "-c|write -b -P 5 0 100k|-c|read -b -P 5 0 100k|-c|read -b 64k 64k|-c|info|q.qcow2",
+        "-c|write -b -P 6 64k 512|-c|read -bv 64k 32|-c|read -b -P 6 64k 512|q.qcow2",
+        "-c|write -b 0 100|-c|write -b 100 512|-c|read -b 0 512|v.qcow2",
+        "-r|-c|write -b 0 512|-c|read -b 0 512|q.qcow2",
     ];
     let cases: Vec<_> = lines.into_iter().map(Case::line).collect();
     check("files", &cases)

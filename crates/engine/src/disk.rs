@@ -14,6 +14,7 @@ use holstein_storage::Storage;
 use holstein_units::{Geometry, GuestOffset, GuestRange, HostCluster, HostOffset};
 
 use crate::lazy::Lazy;
+use crate::snapshots::SnapshotList;
 use crate::{Backing, EngineError};
 
 /// Clusters in quarantine that make a write start a run by itself, in bytes.
@@ -78,6 +79,9 @@ pub struct Disk {
     /// The file has a header that this disk does not follow; another one does.
     pub(crate) stale: AtomicBool,
     pub(crate) config: DiskConfig,
+    pub(crate) snapshots: SnapshotList,
+    /// Whether writes are tested against the L2 tables of snapshots.
+    pub(crate) protects_snapshot_l2: bool,
     /// Kept alive for the sequencer.
     _owners: [Arc<dyn RankedTables>; 4],
 }
@@ -89,12 +93,14 @@ impl std::fmt::Debug for Disk {
 }
 
 impl Disk {
-    /// Opens the disk that `header` describes. Reads the L1 table and nothing else.
+    /// Opens the disk that `header` describes. Reads the L1 table, and for writing the list of
+    /// snapshots.
     ///
     /// The caller has refused writing to dirty or corrupt images.
     ///
     /// # Errors
-    /// [`EngineError::CacheSizes`]; [`EngineError::Map`] if the L1 table cannot be read.
+    /// [`EngineError::CacheSizes`]; [`EngineError::Map`] if the L1 table cannot be read;
+    /// [`EngineError::Snapshot`] if the list cannot.
     pub fn open(
         storage: Arc<dyn Storage>,
         header: &Header,
@@ -134,15 +140,9 @@ impl Disk {
             let regions = file.regions();
             regions.insert(Region::MainHeader, HostCluster::new(0), 1);
             mapping.register_regions();
-            if header.nb_snapshots > 0 {
-                // Its length is known to the crate that reads it; the first cluster is enough to
-                // stop a stray write from losing the list.
-                let at = geometry.host_cluster(header.snapshots_offset);
-                regions.insert(Region::SnapshotTable, at, 1);
-            }
             sequencer.register(&owners);
         }
-        Ok(Self {
+        let disk = Self {
             file,
             sequencer,
             refcounts,
@@ -161,11 +161,20 @@ impl Disk {
             structure: Mutex::new(()),
             writable: config.writable,
             corrupt: AtomicBool::new(false),
+            snapshots: SnapshotList::default(),
+            protects_snapshot_l2: !config
+                .overlap
+                .intersection(Region::InactiveL2.mask())
+                .is_empty(),
             lazy: Lazy::default(),
             stale: AtomicBool::new(false),
             config,
             _owners: owners,
-        })
+        };
+        if disk.writable {
+            disk.protect_snapshots()?;
+        }
+        Ok(disk)
     }
 
     /// Notes metadata that this crate does not own, so that no write lands on it.

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use holstein_cache::CacheSizeError;
 use holstein_codec::CodecError;
-use holstein_format::FormatError;
+use holstein_format::{FormatError, RecordError};
 use holstein_guard::GuardError;
 use holstein_mapping::MapError;
+use holstein_snapshot::SnapshotError;
 use holstein_units::{GuestOffset, HostOffset};
 
 /// Why a request failed.
@@ -107,6 +108,32 @@ pub enum EngineError {
     /// The image has become one of another kind, and was opened anew elsewhere.
     #[error("the image has changed its format and must be opened again")]
     Stale,
+    /// The list of snapshots could not be read or made.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    /// The image has no such snapshot.
+    #[error("there is no such snapshot")]
+    NoSnapshot,
+    /// What lies in a data file cannot be shared by snapshots.
+    #[error("images with an external data file have no snapshots")]
+    SnapshotDataFile,
+    /// Somebody is reading the snapshot.
+    #[error("the snapshot is being read")]
+    SnapshotBusy,
+    /// The record of a snapshot names no L1 table.
+    #[error("the snapshot is broken: {source}")]
+    SnapshotRecord {
+        /// What is wrong with it.
+        source: RecordError,
+    },
+    /// A snapshot's size is none that the disk can get.
+    #[error("give the disk the snapshot's size of {size} bytes: {why}")]
+    SnapshotSize {
+        /// The size.
+        size: u64,
+        /// What stands in the way.
+        why: &'static str,
+    },
     /// The disk was opened for reading only.
     #[error("the image is open for reading only")]
     ReadOnly,
@@ -133,6 +160,7 @@ impl EngineError {
                 error.io()
             }
             Self::Backing { source, .. } => Some(source),
+            Self::Snapshot(SnapshotError::Read { source, .. }) => Some(source),
             _ => None,
         }
     }

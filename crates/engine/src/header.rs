@@ -35,6 +35,12 @@ impl Disk {
         header
     }
 
+    /// Where the table of snapshots is, and how many records it has.
+    pub(crate) fn snapshot_table(&self) -> (HostOffset, u32) {
+        let header = self.read_header();
+        (header.snapshots_offset, header.nb_snapshots)
+    }
+
     /// How the image divides addresses.
     #[must_use]
     pub fn geometry(&self) -> Geometry {

@@ -38,6 +38,9 @@ mod read;
 mod resize;
 mod shrink;
 mod slices;
+mod snapshots;
+mod standstill;
+mod vm_state;
 mod write;
 mod zero;
 
@@ -50,3 +53,4 @@ pub use extent::{DiskExtent, DiskExtentKind};
 pub use holstein_refcount::Steps;
 pub use own::OwnRead;
 pub use preallocate::Preallocation;
+pub use snapshots::{NoProgress, Progress, SnapshotLease};

@@ -22,7 +22,17 @@ impl Disk {
     /// [`EngineError::OutOfRange`] past the end of the disk; corruption; I/O.
     #[inline]
     pub fn read_at(&self, at: u64, into: &mut [u8]) -> Result<(), EngineError> {
-        let mut range = self.check_range(at, into.len() as u64)?;
+        let range = self.check_range(at, into.len() as u64)?;
+        self.read_range(range, into)
+    }
+
+    /// Reads a range that may reach past the virtual size, as VM state does.
+    #[inline]
+    pub(crate) fn read_range(
+        &self,
+        mut range: GuestRange,
+        into: &mut [u8],
+    ) -> Result<(), EngineError> {
         let mut done = 0;
         while !range.is_empty() {
             let pin = self.sequencer.pins().pin();

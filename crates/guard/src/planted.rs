@@ -22,11 +22,19 @@ pub enum Bug {
     SizeBeforeTable,
     /// A refcount table entry is written before the block that it names.
     BlockEntryBeforeBlock,
+    /// A new snapshot leaves the disk's tables as they are: what it shares stays writable in place.
+    CopiedLeftSet,
+    /// The header lists a new snapshot before the counts of what it shares were raised.
+    SnapshotBeforeCounts,
+    /// The counts of what a snapshot holds are lowered before the header has dropped it.
+    CountsBeforeDelete,
+    /// The header names a snapshot's tables as the disk's before their counts were raised.
+    ApplyBeforeCounts,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 12] = [
         Self::FirstBarrierMissing,
         Self::LastBarrierMissing,
         Self::QuarantineSkipped,
@@ -35,6 +43,10 @@ impl Bug {
         Self::HeadNotCopied,
         Self::SizeBeforeTable,
         Self::BlockEntryBeforeBlock,
+        Self::CopiedLeftSet,
+        Self::SnapshotBeforeCounts,
+        Self::CountsBeforeDelete,
+        Self::ApplyBeforeCounts,
     ];
 }
 

@@ -1,12 +1,11 @@
 //! Changing what an image is: version, refcounts, size.
 
-use holstein_engine::{Disk, Preallocation};
+use holstein_engine::{Disk, EngineError, Preallocation};
 use holstein_format::{RefcountOrder, SnapshotRecord, Version};
 use holstein_mapping::L1Layout;
 use holstein_snapshot::SnapshotTable;
 
 use crate::error::Cause;
-use crate::open::protect_listed;
 use crate::{Error, Image};
 
 /// What is to become of an image; what is not named stays.
@@ -119,7 +118,8 @@ impl Image {
         }
         if plan.downgrade {
             let header = self.header();
-            let table = SnapshotTable::read(&**self.storage(), &header)?;
+            let table =
+                SnapshotTable::read(&**self.storage(), &header).map_err(EngineError::from)?;
             let layouts: Vec<L1Layout> = table.records().iter().map(layout_of).collect();
             self.disk().downgrade(&layouts, &mut |done, of| {
                 progress(before + part(done, of), total);
@@ -132,7 +132,6 @@ impl Image {
 
     fn reopen(&mut self) -> Result<(), Error> {
         let disk = self.disk().reopen()?;
-        protect_listed(&disk)?;
         self.replace_disk(disk);
         Ok(())
     }
@@ -176,7 +175,7 @@ fn judge(disk: &Disk, options: &AmendOptions) -> Result<Plan, Error> {
         return invalid("the size is not a multiple of 512");
     }
     if downgrade || upgrade {
-        let table = SnapshotTable::read(&**disk.storage(), &header)?;
+        let table = SnapshotTable::read(&**disk.storage(), &header).map_err(EngineError::from)?;
         let broken = |record: &&SnapshotRecord| record.validate_l1(header.geometry).is_err();
         if table.records().iter().any(|record| broken(&record)) {
             return refused("a snapshot's table is out of bounds; repair the image first");

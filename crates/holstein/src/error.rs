@@ -7,7 +7,7 @@ use std::sync::Arc;
 use holstein_check::{CheckError, RepairError};
 use holstein_engine::EngineError;
 use holstein_format::{ErrnoClass, FormatError};
-use holstein_guard::GuardError;
+use holstein_guard::{GuardError, Region};
 use holstein_mapping::MapError;
 use holstein_refcount::RefcountError;
 use holstein_snapshot::SnapshotError;
@@ -39,6 +39,8 @@ pub enum ErrorKind {
     NeedsPassphrase,
     /// The image is open, or may be opened, for reading only.
     ReadOnly,
+    /// Somebody is using it.
+    Busy,
     /// Any other failure of the operating system.
     Io,
 }
@@ -59,8 +61,6 @@ pub(crate) enum Cause {
     Engine(#[from] EngineError),
     #[error(transparent)]
     Format(#[from] FormatError),
-    #[error("{0}")]
-    Snapshot(Arc<SnapshotError>),
     #[error("{0}")]
     Repair(Arc<RepairError>),
     #[error("{0}")]
@@ -90,12 +90,6 @@ pub(crate) enum Cause {
 impl From<OpenError> for Error {
     fn from(error: OpenError) -> Self {
         Cause::Open(Arc::new(error)).into()
-    }
-}
-
-impl From<SnapshotError> for Error {
-    fn from(error: SnapshotError) -> Self {
-        Cause::Snapshot(Arc::new(error)).into()
     }
 }
 
@@ -141,7 +135,6 @@ impl Error {
                 ErrnoClass::Invalid | ErrnoClass::TooBig => ErrorKind::Corrupt,
                 ErrnoClass::Access => ErrorKind::ReadOnly,
             },
-            Cause::Snapshot(_) => ErrorKind::Corrupt,
             Cause::Repair(error) => repair_kind(error),
             Cause::Open(error) => match &**error {
                 OpenError::Io { source, .. } => io_kind(source),
@@ -181,6 +174,10 @@ impl Error {
         if let Cause::Engine(EngineError::Occupied { .. }) = self.0.cause {
             return Some(5);
         }
+        if let Cause::Engine(EngineError::MarkedCorrupt) = &self.0.cause {
+            // As if the disk was taken out.
+            return Some(123);
+        }
         Some(match self.kind() {
             ErrorKind::Corrupt | ErrorKind::OutOfRange | ErrorKind::Io => 5,
             ErrorKind::InvalidInput | ErrorKind::NotQcow2 | ErrorKind::NeedsPassphrase => 22,
@@ -189,6 +186,7 @@ impl Error {
             ErrorKind::ReadOnly | ErrorKind::PermissionDenied => 13,
             ErrorKind::NotFound => 2,
             ErrorKind::Locked => 11,
+            ErrorKind::Busy => 16,
         })
     }
 
@@ -210,6 +208,25 @@ impl Error {
         match found.and_then(inner) {
             Some(error) => error.io().or(found),
             None => found,
+        }
+    }
+
+    /// Which metadata a write would have hit, where it was refused for that.
+    #[must_use]
+    pub fn overlap(&self) -> Option<Region> {
+        let Cause::Engine(error) = &self.0.cause else { return None };
+        let of_guard = |error: &GuardError| match error {
+            GuardError::Overlap { hit, .. } => Some(*hit),
+            _ => None,
+        };
+        match error {
+            EngineError::Guard(error) | EngineError::Map(MapError::Guard(error)) => of_guard(error),
+            EngineError::Map(MapError::Refcount(error)) => match error {
+                RefcountError::Guard(error) => of_guard(error),
+                RefcountError::FreeMetadata { region, .. } => Some(*region),
+                _ => None,
+            },
+            _ => None,
         }
     }
 
@@ -281,6 +298,21 @@ fn engine_kind(error: &EngineError) -> ErrorKind {
             ErrorKind::InvalidInput
         }
         EngineError::Resize { .. } => ErrorKind::InvalidInput,
+        EngineError::NoSnapshot => ErrorKind::NotFound,
+        EngineError::SnapshotBusy => ErrorKind::Busy,
+        EngineError::SnapshotDataFile => ErrorKind::Unsupported,
+        EngineError::Snapshot(SnapshotError::Full { .. } | SnapshotError::New { .. }) => {
+            ErrorKind::InvalidInput
+        }
+        EngineError::Snapshot(SnapshotError::Read { source, .. }) => io_kind(source),
+        EngineError::Snapshot(_) | EngineError::SnapshotRecord { .. } => ErrorKind::Corrupt,
+        EngineError::SnapshotSize { why, .. } if why.starts_with("a version 2") => {
+            ErrorKind::Unsupported
+        }
+        EngineError::SnapshotSize { .. } => ErrorKind::Corrupt,
+        EngineError::Map(MapError::Refcount(RefcountError::Overflow { .. })) => {
+            ErrorKind::InvalidInput
+        }
         EngineError::Map(MapError::Refcount(RefcountError::Full { .. })) => ErrorKind::Full,
         EngineError::Map(MapError::L1TooLarge { .. }) => ErrorKind::InvalidInput,
         EngineError::Guard(GuardError::ShortTable { .. })
@@ -308,7 +340,6 @@ impl std::error::Error for Error {
         match &self.0.cause {
             Cause::Engine(error) => error.source(),
             Cause::Format(error) => error.source(),
-            Cause::Snapshot(error) => error.source(),
             Cause::Repair(error) => error.source(),
             Cause::Open(error) => error.source(),
             Cause::Header(error) | Cause::Create(error) => Some(&**error),

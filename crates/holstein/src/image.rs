@@ -4,7 +4,7 @@ use std::io::{IoSlice, IoSliceMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use holstein_engine::{CompressedData, Disk, DiskExtent, OwnRead, Preallocation};
+use holstein_engine::{CompressedData, Disk, DiskExtent, Preallocation};
 use holstein_format::Header;
 use holstein_storage::Storage;
 
@@ -72,20 +72,8 @@ macro_rules! reading {
             ///
             /// # Errors
             /// As for [`Self::read_at`].
-            pub fn read_own(&self, at: u64, into: &mut [u8]) -> Result<OwnRead, Error> {
+            pub fn read_own(&self, at: u64, into: &mut [u8]) -> Result<$crate::OwnRead, Error> {
                 Ok(self.disk.read_own(at, into)?)
-            }
-
-            /// The disks under the image, where it was opened with them as a chain.
-            #[must_use]
-            pub fn chain(&self) -> Option<&Arc<Chain>> {
-                self.chain.as_ref()
-            }
-
-            /// Notes the chain.
-            pub(crate) fn over(mut self, chain: Option<Arc<Chain>>) -> Self {
-                self.chain = chain;
-                self
             }
 
             /// The file that holds the image.
@@ -97,10 +85,30 @@ macro_rules! reading {
     };
 }
 
+pub(crate) use reading;
+
+macro_rules! over_a_chain {
+    ($image:ident) => {
+        impl $image {
+            /// The disks under the image, where it was opened with them as a chain.
+            #[must_use]
+            pub fn chain(&self) -> Option<&Arc<Chain>> {
+                self.chain.as_ref()
+            }
+
+            /// Notes the chain.
+            pub(crate) fn over(mut self, chain: Option<Arc<Chain>>) -> Self {
+                self.chain = chain;
+                self
+            }
+        }
+    };
+}
+
 /// An image that is open for reading.
 #[derive(Debug)]
 pub struct ReadOnlyImage {
-    disk: Disk,
+    pub(crate) disk: Disk,
     chain: Option<Arc<Chain>>,
 }
 
@@ -110,7 +118,7 @@ pub struct ReadOnlyImage {
 /// dropping does the same, but cannot say whether it worked.
 #[derive(Debug)]
 pub struct Image {
-    disk: Disk,
+    pub(crate) disk: Disk,
     chain: Option<Arc<Chain>>,
     /// Cleared by [`Image::close`], so that dropping does not close again.
     open: AtomicBool,
@@ -118,6 +126,8 @@ pub struct Image {
 
 reading!(ReadOnlyImage);
 reading!(Image);
+over_a_chain!(ReadOnlyImage);
+over_a_chain!(Image);
 
 impl ReadOnlyImage {
     pub(crate) fn new(disk: Disk) -> Self {

@@ -43,6 +43,7 @@ mod pieces;
 mod probe;
 mod rebase;
 mod repair;
+mod snapshots;
 mod unflushed;
 
 pub use amend::AmendOptions;
@@ -52,16 +53,18 @@ pub use error::{Error, ErrorKind};
 pub use holstein_cache::CacheSizes;
 pub use holstein_crypto::Secret;
 pub use holstein_engine::{
-    Backing, CompressedData, DiskExtent as Extent, DiskExtentKind as ExtentKind, OwnRead,
-    Preallocation,
+    Backing, CompressedData, DiskExtent as Extent, DiskExtentKind as ExtentKind, NoProgress,
+    OwnRead, Preallocation, Progress,
 };
 pub use holstein_guard::{Event, Listener, Region, RegionMask as OverlapCheck};
 pub use holstein_refcount::RefcountError;
+pub use holstein_snapshot::{NewSnapshot, SnapshotSelector};
 pub use image::{Image, ReadOnlyImage};
 pub use open::OpenOptions;
 pub use probe::{Format, probe};
 pub use rebase::{NewBacking, RebaseOptions};
 pub use repair::{check, repair};
+pub use snapshots::SnapshotReader;
 
 /// Checking and repairing an image, independently of the code that writes it.
 pub mod check {

@@ -12,9 +12,8 @@ use holstein_format::{
     CompatibleFeatures, CompressionType, CryptMethod, DecodePurpose, FormatError, Header,
     IncompatibleFeatures,
 };
-use holstein_guard::{Listener, Region, RegionMask};
+use holstein_guard::{Listener, RegionMask};
 use holstein_refcount::DiscardPolicy;
-use holstein_snapshot::SnapshotTable;
 use holstein_storage::{FileIdentity, FileOptions, FileStorage, LockMode, Storage};
 use holstein_units::HostOffset;
 
@@ -256,7 +255,6 @@ impl OpenOptions {
         }
         let options = self.following(&header, named)?;
         let disk = options.open_disk(Arc::clone(&storage), &header, true)?;
-        protect_listed(&disk)?;
         let lazy = header.compatible.contains(CompatibleFeatures::LAZY_REFCOUNTS);
         disk.set_lazy_refcounts(self.lazy_refcounts.unwrap_or(lazy))?;
         disk.clear_unknown_autoclear()?;
@@ -409,28 +407,6 @@ pub(crate) fn read_header(storage: &dyn Storage, purpose: DecodePurpose) -> Resu
                 first.resize(bytes, 0);
             }
             Err(error) => return Err(error.into()),
-        }
-    }
-}
-
-/// Tells the disk where the tables of its snapshots are.
-pub(crate) fn protect_listed(disk: &Disk) -> Result<(), Error> {
-    let header = disk.header();
-    if header.nb_snapshots > 0 {
-        let table = SnapshotTable::read(&**disk.storage(), &header)?;
-        protect_snapshots(disk, &header, &table);
-    }
-    Ok(())
-}
-
-fn protect_snapshots(disk: &Disk, header: &Header, table: &SnapshotTable) {
-    let bytes: u64 =
-        table.records().iter().map(|r| r.encode().map_or(0, |b| b.len() as u64) + 8).sum();
-    disk.protect(Region::SnapshotTable, header.snapshots_offset, bytes);
-    for record in table.records() {
-        let bytes = u64::from(record.l1_size) * 8;
-        if bytes <= holstein_format::limits::MAX_L1_BYTES {
-            disk.protect(Region::InactiveL1, record.l1_table_offset, bytes);
         }
     }
 }

@@ -123,6 +123,40 @@ impl L1Table {
         self.entries.store(layout.entries, Ordering::Release);
     }
 
+    /// Changes all entries by `f`, where no entry is dirty, and returns the part of the file that is
+    /// to be written: bytes from the start of the table, in whole sectors. `None` if nothing changed.
+    pub(crate) fn change(&self, f: impl Fn(u64, u64) -> u64) -> Option<(u64, Vec<u8>)> {
+        let state = self.lock();
+        let mut changed: Option<(u64, u64)> = None;
+        for index in 0..self.entries() {
+            let raw = self.get(index);
+            let new = f(index, raw);
+            if new != raw {
+                self.cell(index).store(new, Ordering::Release);
+                changed = Some(changed.map_or((index, index), |(first, _)| (first, index)));
+            }
+        }
+        drop(state);
+        let (first, last) = changed?;
+        let first = first / PER_SECTOR * PER_SECTOR;
+        let end = (last / PER_SECTOR + 1) * PER_SECTOR;
+        let bytes = (first..end).flat_map(|index| self.get(index).to_be_bytes()).collect();
+        Some((first * 8, bytes))
+    }
+
+    /// The table is now at `layout`, where the file has all of it, with these entries.
+    pub(crate) fn replace(&self, layout: L1Layout, entries: impl Iterator<Item = u64>) {
+        let old = self.entries();
+        self.moved(layout);
+        let entries = entries.chain(std::iter::repeat(0));
+        for (index, raw) in (0..old.max(layout.entries)).zip(entries) {
+            let raw = if index < layout.entries { raw } else { 0 };
+            if raw != 0 || self.get(index) != 0 || index >= layout.entries {
+                self.cell(index).store(raw, Ordering::Release);
+            }
+        }
+    }
+
     /// The raw entries, big-endian.
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         (0..self.entries()).flat_map(|index| self.get(index).to_be_bytes()).collect()

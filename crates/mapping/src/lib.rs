@@ -40,6 +40,7 @@ mod new_table;
 mod range_tickets;
 mod release;
 mod resolve;
+mod tree;
 mod verify;
 mod write_plan;
 
@@ -51,4 +52,5 @@ pub use extent::{Extent, ExtentKind, Resolved};
 pub use l1_table::L1Layout;
 pub use mapping::{Fetch, Mapping, MappingConfig};
 pub use range_tickets::{Busy, RangeTickets, Ticket};
+pub use tree::{TablesHeld, Tree};
 pub use write_plan::{CowPart, Prepared, WritePlan};

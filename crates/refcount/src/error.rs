@@ -50,6 +50,20 @@ pub enum RefcountError {
         /// The width that was asked for.
         bits: u32,
     },
+    /// A cluster with references has refcount 0.
+    #[error("add a reference to cluster {cluster}: it is in use, but counted as free")]
+    Uncounted {
+        /// The cluster.
+        cluster: HostCluster,
+    },
+    /// One more reference than a counter of this width can hold.
+    #[error("add a reference to cluster {cluster}: its refcount would exceed {max}")]
+    Overflow {
+        /// The cluster.
+        cluster: HostCluster,
+        /// The largest count.
+        max: u64,
+    },
     /// The image file cannot get larger: the refcount table would exceed its limit, or a host
     /// offset 2^56.
     #[error("allocate {want} clusters: the image file cannot grow past cluster {limit}")]
@@ -67,8 +81,13 @@ impl RefcountError {
     pub fn is_corruption(&self) -> bool {
         match self {
             Self::Guard(error) => error.is_corruption(),
-            Self::BadTableEntry { .. } | Self::FreeMetadata { .. } | Self::Underflow { .. } => true,
-            Self::Cache(_) | Self::Narrow { .. } | Self::Full { .. } => false,
+            Self::BadTableEntry { .. }
+            | Self::FreeMetadata { .. }
+            | Self::Underflow { .. }
+            | Self::Uncounted { .. } => true,
+            Self::Cache(_) | Self::Narrow { .. } | Self::Overflow { .. } | Self::Full { .. } => {
+                false
+            }
         }
     }
 }

@@ -23,6 +23,7 @@
 #![forbid(unsafe_code)]
 
 mod allocator;
+mod bulk;
 mod error;
 mod file_end;
 mod grow;
@@ -31,13 +32,16 @@ mod refcounts;
 mod reserved;
 mod search;
 mod streams;
+mod tally;
 mod width;
 
 pub use allocator::{
     ClusterAllocator, Counted, Forfeit, Provenance, Reservation, Reserved, Wanted,
 };
+pub use bulk::{Adjust, ClusterRuns, Lowered};
 pub use error::RefcountError;
 pub use quarantine::{DiscardPolicy, Freed};
 pub use refcounts::{RefcountLayout, Refcounts};
 pub use streams::{ByteReservation, ForfeitBytes, ReservedBytes};
+pub use tally::{ReferenceRun, References, Tally};
 pub use width::{NewWidth, Steps};

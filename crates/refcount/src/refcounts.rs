@@ -41,7 +41,7 @@ pub(crate) struct Inner {
     pub(crate) cache: Arc<TableCache>,
     pub(crate) order: RefcountOrder,
     pub(crate) geometry: Geometry,
-    policy: DiscardPolicy,
+    pub(crate) policy: DiscardPolicy,
     state: Mutex<State>,
     /// Held while the table is read for the first time.
     loading: Mutex<()>,

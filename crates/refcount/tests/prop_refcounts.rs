@@ -262,11 +262,19 @@ impl World {
         }
     }
 
-    fn reserve_bytes(&mut self, bytes: u64) -> Result<ByteReservation, TestCaseError> {
+    fn reserve_bytes(
+        &mut self,
+        bytes: u64,
+        pins: &[(u64, Pin<'_>)],
+    ) -> Result<ByteReservation, TestCaseError> {
         for round in 1..1000 {
             match self.refcounts.reserve_bytes(bytes) {
                 Ok(ReservedBytes::Got(reservation)) => return Ok(reservation),
-                Ok(ReservedBytes::Wanted(wanted)) => self.watch(|w| w.fetch(wanted))?,
+                Ok(ReservedBytes::Wanted(wanted)) => {
+                    self.watch(|w| w.fetch(wanted))?;
+                    // A run that this took may have freed clusters that are used next.
+                    self.sync(pins)?;
+                }
                 Err(error) => return Err(TestCaseError::fail(error.to_string())),
             }
             self.make_way(round);
@@ -431,7 +439,7 @@ impl World {
             Op::Stream(parts) => {
                 let bytes = (parts * self.cluster / 1024).max(1);
                 if self.streams.len() < 2 {
-                    let reservation = self.reserve_bytes(bytes)?;
+                    let reservation = self.reserve_bytes(bytes, pins)?;
                     let range = reservation.range();
                     prop_assert_eq!(range.len, bytes);
                     self.judge_stream(range, epoch, pins)?;
@@ -645,7 +653,7 @@ fn streams_share_clusters_as_far_as_counts_go() {
     let mut held = Vec::new();
     // 2 bits count to 3.
     for bytes in [1000, 1000, 1000, 500, 3800, 200, 4095] {
-        let stream = world.reserve_bytes(bytes).expect("there is room");
+        let stream = world.reserve_bytes(bytes, &[]).expect("there is room");
         starts.push(stream.range().start.get());
         held.push(stream);
     }
@@ -669,6 +677,6 @@ fn streams_share_clusters_as_far_as_counts_go() {
     // Given up, the clusters are free, and the next stream begins at the first of them.
     held.clear();
     assert_eq!(world.ask(6).expect("at hand"), 0);
-    let stream = world.reserve_bytes(10).expect("there is room");
+    let stream = world.reserve_bytes(10, &[]).expect("there is room");
     assert_eq!(stream.range().start.get(), 3 * cluster);
 }

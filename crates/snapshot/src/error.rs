@@ -1,12 +1,13 @@
-//! Why a snapshot table could not be read.
+//! Why a snapshot table could not be read or made.
 
 use std::io;
+use std::sync::Arc;
 
 use holstein_format::RecordError;
 use holstein_units::HostOffset;
 
-/// Why a snapshot table could not be read.
-#[derive(Debug, thiserror::Error)]
+/// Why a snapshot table could not be read or made.
+#[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum SnapshotError {
     /// The header announces more snapshots than an image may have.
@@ -42,6 +43,18 @@ pub enum SnapshotError {
         #[source]
         source: RecordError,
     },
+    /// There is no room for one more.
+    #[error("the image has {count} snapshots, and one more would exceed the limits of the table")]
+    Full {
+        /// How many there are.
+        count: usize,
+    },
+    /// A new record breaks a rule.
+    #[error("a new snapshot cannot be recorded: {source}")]
+    New {
+        /// The rule.
+        source: RecordError,
+    },
     /// The table could not be read from the file.
     #[error("read the snapshot table at {at}")]
     Read {
@@ -49,6 +62,6 @@ pub enum SnapshotError {
         at: HostOffset,
         /// What the operating system said.
         #[source]
-        source: io::Error,
+        source: Arc<io::Error>,
     },
 }

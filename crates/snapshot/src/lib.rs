@@ -1,4 +1,4 @@
-//! Internal snapshots of an image: their table, read.
+//! Internal snapshots of an image: their table, read and made anew.
 //!
 //! Memory grows with the bytes that were really read, never by a number from the image.
 //!
@@ -11,7 +11,7 @@
 //! let geometry = Geometry::new(ClusterBits::new(16).expect("16 is within 9..=21"), false);
 //! let header = Header::new(Version::V3, geometry, 1 << 30);
 //! let table = SnapshotTable::read(&MemStorage::new(), &header)?;
-//! assert_eq!(table.find(b"before-upgrade"), None);
+//! assert_eq!(table.find("before-upgrade".into()), None);
 //! # Ok::<(), holstein_snapshot::SnapshotError>(())
 //! ```
 //!
@@ -25,8 +25,13 @@
 
 #![forbid(unsafe_code)]
 
+mod encode;
 mod error;
+mod new_snapshot;
+mod selector;
 mod table;
 
 pub use error::SnapshotError;
+pub use new_snapshot::NewSnapshot;
+pub use selector::SnapshotSelector;
 pub use table::SnapshotTable;

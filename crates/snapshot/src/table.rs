@@ -1,5 +1,7 @@
 //! The snapshot table.
 
+use std::sync::Arc;
+
 use holstein_format::{
     Header, MAX_SNAPSHOT_TABLE_BYTES, MAX_SNAPSHOTS, RecordError, SnapshotRecord,
 };
@@ -24,11 +26,22 @@ impl SnapshotTable {
     /// # Errors
     /// Each variant of [`SnapshotError`]; nothing is kept of a table that is broken in part.
     pub fn read(storage: &dyn Storage, header: &Header) -> Result<Self, SnapshotError> {
-        let count = header.nb_snapshots;
+        Self::read_from(storage, header.snapshots_offset, header.nb_snapshots)
+    }
+
+    /// Reads a table of `count` records at `at`.
+    ///
+    /// # Errors
+    /// As for [`Self::read`].
+    pub fn read_from(
+        storage: &dyn Storage,
+        at: HostOffset,
+        count: u32,
+    ) -> Result<Self, SnapshotError> {
         if count > MAX_SNAPSHOTS {
             return Err(SnapshotError::TooMany { count });
         }
-        let mut window = Window::new(storage, header.snapshots_offset);
+        let mut window = Window::new(storage, at);
         let mut records = Vec::new();
         let mut bytes = 0;
         for index in 0..count {
@@ -52,23 +65,12 @@ impl SnapshotTable {
         self.bytes
     }
 
-    /// The record whose ID is `key`, else the first whose name is: how a user's word is understood
-    /// when a snapshot is applied or read.
-    #[must_use]
-    pub fn find(&self, key: &[u8]) -> Option<&SnapshotRecord> {
-        self.find_id(key).or_else(|| self.find_name(key))
+    pub(crate) fn records_mut(&mut self) -> &mut Vec<SnapshotRecord> {
+        &mut self.records
     }
 
-    /// The first record with this ID.
-    #[must_use]
-    pub fn find_id(&self, id: &[u8]) -> Option<&SnapshotRecord> {
-        self.records.iter().find(|record| record.id == id)
-    }
-
-    /// The first record with this name: how a user's word is understood when one is deleted.
-    #[must_use]
-    pub fn find_name(&self, name: &[u8]) -> Option<&SnapshotRecord> {
-        self.records.iter().find(|record| record.name == name)
+    pub(crate) fn set_bytes(&mut self, bytes: u64) {
+        self.bytes = bytes;
     }
 }
 
@@ -132,8 +134,10 @@ impl<'a> Window<'a> {
         let at = HostOffset::new(at);
         self.bytes.resize(have + CHUNK, 0);
         let chunk = self.bytes.get_mut(have..).unwrap_or_default();
-        let read =
-            self.storage.read_at(at, chunk).map_err(|source| SnapshotError::Read { at, source })?;
+        let read = self
+            .storage
+            .read_at(at, chunk)
+            .map_err(|e| SnapshotError::Read { at, source: Arc::new(e) })?;
         self.bytes.truncate(have + read);
         self.ended = read < CHUNK;
         Ok(())

@@ -1,7 +1,7 @@
 //! Tables come back as they were stored, and broken ones are refused.
 
 use holstein_format::{Header, SnapshotRecord, Version};
-use holstein_snapshot::{SnapshotError, SnapshotTable};
+use holstein_snapshot::{SnapshotError, SnapshotSelector, SnapshotTable};
 use holstein_storage::{MemStorage, Storage};
 use holstein_units::{ClusterBits, Geometry, HostOffset};
 use proptest::prelude::*;
@@ -80,10 +80,10 @@ fn a_word_is_an_id_first_and_a_name_second() {
     let records = [record("1", "2", 16), record("2", "x", 16), record("3", "x", 16)];
     let (storage, _) = store(&records);
     let table = SnapshotTable::read(&storage, &header(3)).expect("an honest table");
-    assert_eq!(table.find(b"2"), Some(&records[1]));
-    assert_eq!(table.find_name(b"2"), Some(&records[0]));
-    assert_eq!(table.find(b"x"), Some(&records[1]));
-    assert_eq!(table.find(b"4"), None);
+    assert_eq!(table.find("2".into()), Some(&records[1]));
+    assert_eq!(table.find(SnapshotSelector::Name(b"2")), Some(&records[0]));
+    assert_eq!(table.find("x".into()), Some(&records[1]));
+    assert_eq!(table.find("4".into()), None);
 }
 
 #[test]

@@ -16,12 +16,13 @@ mod null;
 mod policy;
 mod qcow2;
 mod raw;
+mod snapshots;
 mod status;
 
 use std::io::{IoSlice, IoSliceMut};
 use std::sync::Arc;
 
-use holstein::{AmendOptions, Image, OwnRead};
+use holstein::{AmendOptions, Image, OwnRead, SnapshotSelector};
 use holstein_storage::FileIdentity;
 
 use crate::node::Debugger;
@@ -34,6 +35,7 @@ pub(crate) use null::NullDisk;
 pub(crate) use policy::{Policy, PolicyOptions};
 pub(crate) use qcow2::{Qcow2Disk, engine_error, engine_preallocation};
 pub(crate) use raw::RawDisk;
+pub(crate) use snapshots::Snapshots;
 pub(crate) use status::{Preallocation, Status};
 
 /// What methods of a disk return.
@@ -150,6 +152,17 @@ pub(crate) trait Disk: Send + Sync {
     /// Adds the files that hold the disk, backing files among them.
     fn files(&self, found: &mut Vec<FileIdentity>) {
         let _ = found;
+    }
+
+    /// What can be done with internal snapshots, where the format has them.
+    fn snapshots(&self) -> Option<&dyn Snapshots> {
+        None
+    }
+
+    /// The disk as one of its snapshots holds it.
+    fn into_snapshot(self: Box<Self>, which: SnapshotSelector<'_>) -> Result<Box<dyn Disk>> {
+        let _ = which;
+        Err(snapshots::cannot_load(self.info()?.format))
     }
 
     /// Writes back what is held in memory, releases locks and closes the files.

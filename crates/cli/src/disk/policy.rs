@@ -2,10 +2,10 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use holstein::{AmendOptions, Image, OwnRead};
+use holstein::{AmendOptions, Image, OwnRead, SnapshotSelector};
 use holstein_storage::FileIdentity;
 
-use super::{CompressedWrite, Disk, DiskError, DiskInfo, Preallocation, Result, Status};
+use super::{CompressedWrite, Disk, DiskError, DiskInfo, Preallocation, Result, Snapshots, Status};
 use crate::node::{Debugger, Probed, probe};
 use crate::zero::is_zero;
 
@@ -166,6 +166,15 @@ impl Disk for Policy {
 
     fn files(&self, found: &mut Vec<FileIdentity>) {
         self.disk.files(found);
+    }
+
+    fn snapshots(&self) -> Option<&dyn Snapshots> {
+        self.disk.snapshots()
+    }
+
+    fn into_snapshot(self: Box<Self>, which: SnapshotSelector<'_>) -> Result<Box<dyn Disk>> {
+        let Self { disk, options, .. } = *self;
+        Ok(Box::new(Self::new(disk.into_snapshot(which)?, options)))
     }
 
     fn close(self: Box<Self>) -> Result<()> {

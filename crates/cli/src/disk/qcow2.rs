@@ -5,25 +5,31 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use holstein::format::{MAX_L1_ENTRIES, Version};
-use holstein::{AmendOptions, ErrorKind, ExtentKind, Image, OwnRead, ReadOnlyImage, RefcountError};
+use holstein::{
+    AmendOptions, ErrorKind, ExtentKind, Image, OwnRead, ReadOnlyImage, RefcountError,
+    SnapshotReader, SnapshotSelector,
+};
 use holstein_storage::FileIdentity;
 use holstein_units::HostOffset;
 
 use super::{
-    BackingDisks, CompressedWrite, Disk, DiskError, DiskInfo, Preallocation, Result, Status,
+    BackingDisks, CompressedWrite, Disk, DiskError, DiskInfo, Preallocation, Result, Snapshots,
+    Status,
 };
 use crate::node::{Debugger, FileNode, QcowFacts};
 use crate::out;
 
-/// The image, open in one of two ways.
-enum Engine {
+/// The image, open in one of three ways.
+pub(super) enum Engine {
     Read(ReadOnlyImage),
     Write(Image),
+    /// One of its snapshots.
+    Snapshot(Box<SnapshotReader>),
 }
 
 /// A qcow2 image and the disk that shows where it holds nothing.
 pub(crate) struct Qcow2Disk {
-    engine: Engine,
+    pub(super) engine: Engine,
     file: FileNode,
     backing: Option<BackingDisks>,
     /// The file has holes under clusters that are mapped: what they hold is asked of the file.
@@ -53,6 +59,13 @@ fn unflushed(error: DiskError) -> DiskError {
 }
 
 fn failed(error: holstein::Error) -> DiskError {
+    if let Some(region) = error.overlap() {
+        // The image takes no more writes after it, so this is said once.
+        out::error_text(&format!(
+            "qcow2: Marking image as corrupt: Preventing invalid write on metadata (overlaps with \
+             {region}); further corruption events will be suppressed\n"
+        ));
+    }
     engine_error(&error)
 }
 
@@ -82,6 +95,7 @@ macro_rules! on_engine {
         match &$self.engine {
             Engine::Read($image) => $call,
             Engine::Write($image) => $call,
+            Engine::Snapshot($image) => $call,
         }
     };
 }
@@ -139,10 +153,10 @@ impl Qcow2Disk {
         })
     }
 
-    fn writable(&self) -> Result<&Image> {
+    pub(super) fn writable(&self) -> Result<&Image> {
         match &self.engine {
             Engine::Write(image) => Ok(image),
-            Engine::Read(_) => Err(DiskError::from_errno(libc::EPERM)),
+            Engine::Read(_) | Engine::Snapshot(_) => Err(DiskError::from_errno(libc::EPERM)),
         }
     }
 
@@ -223,7 +237,7 @@ impl Disk for Qcow2Disk {
     fn flush(&self) -> Result<()> {
         match &self.engine {
             Engine::Write(_) => self.write(Image::flush),
-            Engine::Read(_) => Ok(()),
+            Engine::Read(_) | Engine::Snapshot(_) => Ok(()),
         }
     }
 
@@ -253,7 +267,7 @@ impl Disk for Qcow2Disk {
     fn amend(&mut self, options: &AmendOptions, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
         match &mut self.engine {
             Engine::Write(image) => image.amend(options, progress).map_err(not_amended),
-            Engine::Read(_) => Err(DiskError::from_errno(libc::EACCES)),
+            Engine::Read(_) | Engine::Snapshot(_) => Err(DiskError::from_errno(libc::EACCES)),
         }
     }
 
@@ -290,7 +304,7 @@ impl Disk for Qcow2Disk {
     fn image(&self) -> Option<&Image> {
         match &self.engine {
             Engine::Write(image) => Some(image),
-            Engine::Read(_) => None,
+            Engine::Read(_) | Engine::Snapshot(_) => None,
         }
     }
 
@@ -310,7 +324,7 @@ impl Disk for Qcow2Disk {
     }
 
     fn read_only(&self) -> bool {
-        matches!(self.engine, Engine::Read(_))
+        !matches!(self.engine, Engine::Write(_))
     }
 
     fn debugger(&self) -> Option<Arc<Debugger>> {
@@ -328,10 +342,18 @@ impl Disk for Qcow2Disk {
         }
     }
 
+    fn snapshots(&self) -> Option<&dyn Snapshots> {
+        Some(self)
+    }
+
+    fn into_snapshot(self: Box<Self>, which: SnapshotSelector<'_>) -> Result<Box<dyn Disk>> {
+        self.open_snapshot(which)
+    }
+
     fn close(self: Box<Self>) -> Result<()> {
         match self.engine {
             Engine::Write(image) => image.close().map_err(|error| unflushed(failed(error))),
-            Engine::Read(_) => Ok(()),
+            Engine::Read(_) | Engine::Snapshot(_) => Ok(()),
         }
     }
 }

@@ -8,6 +8,7 @@ use super::create_list::{CreateFormat, CreateList, help};
 use super::images::{cache_mode, open_files, open_image};
 use super::make::make_image;
 use super::progress::Progress;
+use super::snapshot_word::SnapshotWord;
 use super::target_file::TargetFile;
 use super::{Args, Command, Failure, Outcome};
 use crate::disk::{Disk, DiskError};
@@ -22,7 +23,7 @@ use crate::text::{
 pub(super) const COMMAND: Command = Command {
     name: "convert",
     summary: "copy an image into another format",
-    usage: "convert [-c] [-f FMT | --image-opts] [-T SRC_CACHE] [-U] [-O OUT_FMT] [-o OPTIONS] \
+    usage: "convert [-c] [-f FMT | --image-opts] [-T SRC_CACHE] [-l SNAPSHOT] [-U] [-O OUT_FMT] [-o OPTIONS] \
             [-B BACKING -F BACKING_FMT] [-t CACHE] [-S SPARSE_SIZE] [-n [--target-is-zero] \
             [--target-image-opts]] [-C] [-W] [-m NUM] [-r RATE] [--salvage] [-p] [-q] FILENAME \
             [FILENAME2...] OUTPUT_FILENAME",
@@ -35,6 +36,8 @@ pub(super) const COMMAND: Command = Command {
      the names of the sources, or of the target, are strings of options
   -T, --source-cache SRC_CACHE, -t, --target-cache CACHE
      cache modes (writeback for sources, unsafe for the target)
+  -l, --snapshot SNAPSHOT
+     read an internal snapshot: its ID or name, or snapshot.id=ID,snapshot.name=NAME
   -U, --force-share
      do not look at the locks of others on the sources
   -O, --target-format OUT_FMT
@@ -110,6 +113,7 @@ struct Plan<'a> {
     sparse: u64,
     workers: Option<usize>,
     rate: Option<u64>,
+    snapshot: Option<SnapshotWord>,
 }
 
 fn run(args: &Args) -> Outcome {
@@ -141,6 +145,7 @@ fn plan(args: &Args) -> Result<Option<Plan<'_>>, Failure> {
         None => None,
         Some(text) => Some(number(text, "rate limit")?).filter(|rate| *rate > 0),
     };
+    let snapshot = args.last("snapshot").map(SnapshotWord::parse).transpose()?;
     let create = !args.has("no-create");
     let list = match args.parsed.all("options") {
         lists if lists.is_empty() => String::new(),
@@ -167,7 +172,18 @@ fn plan(args: &Args) -> Result<Option<Plan<'_>>, Failure> {
     {
         return Err(Failure::message("--image-opts and --format are mutually exclusive"));
     }
-    Ok(Some(Plan { args, sources, target, out_format, list, create, sparse, workers, rate }))
+    Ok(Some(Plan {
+        args,
+        sources,
+        target,
+        out_format,
+        list,
+        create,
+        sparse,
+        workers,
+        rate,
+        snapshot,
+    }))
 }
 
 /// Options that exclude each other, and those that this version does not have.
@@ -189,17 +205,14 @@ fn refuse_combinations(args: &Args, create: bool, has_list: bool) -> Result<(), 
         return Err(Failure::message(*text));
     }
     let is_raw = matches!(args.last("out-format"), None | Some("raw" | "file"));
-    match (args.has("compress"), args.has("bitmaps"), args.last("snapshot")) {
-        (true, ..) if is_raw => {
+    match (args.has("compress"), args.has("bitmaps")) {
+        (true, _) if is_raw => {
             Err(Failure::message("Compression not supported for this file format"))
         }
-        (_, true, _) if is_raw => {
+        (_, true) if is_raw => {
             Err(Failure::message("Format driver 'raw' does not support bitmaps"))
         }
-        (_, true, _) => Err(Failure::message("--bitmaps is not available in this version")),
-        (_, _, Some(_)) => {
-            Err(Failure::message("reading a snapshot (-l) is not available in this version"))
-        }
+        (_, true) => Err(Failure::message("--bitmaps is not available in this version")),
         _ => Ok(()),
     }
 }
@@ -280,13 +293,25 @@ fn convert(plan: &Plan<'_>, progress: &mut Progress) -> Result<(), Failure> {
 fn open_sources(plan: &Plan<'_>, cache: CacheMode) -> Result<Sources, Failure> {
     let args = plan.args;
     let flags = OpenFlags { share: args.has("share"), cache, ..OpenFlags::READ };
-    let mut sources = Sources::default();
+    let mut disks = Vec::with_capacity(plan.sources.len());
     for name in plan.sources {
         let image = ImageRef::of(name, args.last("format"), args.has("image-opts"))?;
         let prefix = format!("Could not open '{}': ", image.text);
         let layer = open_files(image, &flags)?;
         let disk =
             layer.into_disk(&args.objects).map_err(|error| Failure::Error(prefix, error, 1))?;
+        disks.push((name, disk));
+    }
+    if let Some(word) = &plan.snapshot {
+        if matches!(word, SnapshotWord::Word(_)) && disks.len() > 1 {
+            return Err(Failure::message("No support for concatenating multiple snapshot"));
+        }
+        // Of several disks it is the first.
+        let (name, first) = disks.remove(0);
+        disks.insert(0, (name, word.load(first)?));
+    }
+    let mut sources = Sources::default();
+    for (name, disk) in disks {
         sources.push(name, disk);
     }
     Ok(sources)

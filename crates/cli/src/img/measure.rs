@@ -2,6 +2,7 @@
 
 use super::create_list::{CreateFormat, CreateList, help};
 use super::images::{json_output, named, open_files};
+use super::snapshot_word::SnapshotWord;
 use super::{Args, Command, Failure, Outcome};
 use crate::disk::{Disk, DiskError};
 use crate::node::{Driver, OpenFlags, QcowFacts};
@@ -13,8 +14,8 @@ use crate::text::{
 pub(super) const COMMAND: Command = Command {
     name: "measure",
     summary: "calculate the file size that a new image would need",
-    usage: "measure [-O OUT_FMT] [-o OPTIONS] [--output human|json] [-f FMT | --image-opts] [-U] \
-            FILENAME\nmeasure [-O OUT_FMT] [-o OPTIONS] [--output human|json] -s SIZE",
+    usage: "measure [-O OUT_FMT] [-o OPTIONS] [--output human|json] [-f FMT | --image-opts] \
+            [-l SNAPSHOT] [-U] FILENAME\nmeasure [-O OUT_FMT] [-o OPTIONS] [--output human|json] -s SIZE",
     help: "\
   -O, --target-format OUT_FMT
      format of the new image (raw)
@@ -26,6 +27,8 @@ pub(super) const COMMAND: Command = Command {
      format of the image that would be converted (found by its first bytes)
   --image-opts
      FILENAME is a string of options
+  -l, --snapshot SNAPSHOT
+     measure an internal snapshot: its ID or name, or snapshot.id=ID,snapshot.name=NAME
   -U, --force-share
      do not look at the locks of others
   --output human|json
@@ -74,9 +77,7 @@ fn run(args: &Args) -> Outcome {
         }
         _ => {}
     }
-    if args.has("snapshot") {
-        return Err(Failure::message("reading a snapshot (-l) is not available in this version"));
-    }
+    let snapshot = args.last("snapshot").map(SnapshotWord::parse).transpose()?;
     let out_format = args.last("out-format").unwrap_or("raw");
     let format = CreateFormat::named(out_format)?;
     let list = match args.parsed.all("options") {
@@ -92,7 +93,7 @@ fn run(args: &Args) -> Outcome {
         Failure::message(format!("Invalid options for file format '{out_format}'"))
     })?;
     let measure = match (filename, size) {
-        (Some(filename), _) => measure_image(filename, &list, args)?,
+        (Some(filename), _) => measure_image(filename, &list, snapshot.as_ref(), args)?,
         (None, size) => plan_for(&list, size.unwrap_or(0), None, args)?,
     };
     if json {
@@ -127,7 +128,12 @@ fn image_size(text: &str) -> Result<u64, Failure> {
 }
 
 /// What a copy of the image would take.
-fn measure_image(filename: &str, list: &CreateList, args: &Args) -> Result<Measure, Failure> {
+fn measure_image(
+    filename: &str,
+    list: &CreateList,
+    snapshot: Option<&SnapshotWord>,
+    args: &Args,
+) -> Result<Measure, Failure> {
     let flags = OpenFlags { share: args.has("share"), ..OpenFlags::READ };
     let layer = open_files(named(filename, args)?, &flags)?;
     let failed = |error| Failure::Error(format!("Could not open '{filename}': "), error, 1);
@@ -135,7 +141,10 @@ fn measure_image(filename: &str, list: &CreateList, args: &Args) -> Result<Measu
         (Some(file), Driver::Qcow2) => Some(QcowFacts::read(file).map_err(failed)?),
         _ => None,
     };
-    let disk = layer.into_disk(&args.objects).map_err(failed)?;
+    let mut disk = layer.into_disk(&args.objects).map_err(failed)?;
+    if let Some(word) = snapshot {
+        disk = word.load(disk)?;
+    }
     let mut measure = plan_for(list, disk.len(), Some(&*disk), args)?;
     let version_3 = !matches!(list.given("compat"), Some("0.10" | "v2"));
     if let (CreateFormat::Qcow2, true, Some(facts)) = (list.format(), version_3, facts)

@@ -29,6 +29,7 @@ mod progress;
 mod rebase;
 mod resize;
 mod snapshot;
+mod snapshot_word;
 mod snapshots;
 mod target_file;
 

@@ -1,26 +1,36 @@
-//! `snapshot`: internal snapshots, which this version lists.
+//! `snapshot`: internal snapshots, listed, taken, applied and deleted.
 
-use super::images::{named, open_files};
+use holstein::{NewSnapshot, SnapshotSelector};
+
+use super::images::{named, open_files, open_image};
 use super::{Args, Command, Failure, Outcome, snapshots};
+use crate::disk::DiskError;
 use crate::node::{Driver, OpenFlags, QcowFacts};
 use crate::out::say;
 use crate::text::{Operands, Opt};
 
 pub(super) const COMMAND: Command = Command {
     name: "snapshot",
-    summary: "list the internal snapshots of an image",
-    usage: "snapshot [-f FMT | --image-opts] [-l] [-U] [-q] FILENAME",
+    summary: "list, take, apply or delete internal snapshots of an image",
+    usage: "snapshot [-f FMT | --image-opts] [-l | -c NAME | -a NAME | -d NAME] [-U] [-q] \
+            FILENAME",
     help: "\
   -f, --format FMT
      format of the image (found by its first bytes)
   --image-opts
      FILENAME is a string of options
   -l, --list
-     list the snapshots; nothing else is available in this version
+     list the snapshots, as without an action
+  -c, --create NAME
+     take one; names need not be unique, IDs are counted up
+  -a, --apply NAME
+     make the disk what the snapshot with this ID, or else name, holds, its size included
+  -d, --delete NAME
+     delete the first snapshot with this name
   -U, --force-share
      do not look at the locks of others
   -q, --quiet
-     accepted for scripts; a list is printed all the same
+     accepted for scripts; what there is to print is printed all the same
 ",
     options: &[
         Opt::value("format", Some('f'), &["format"]),
@@ -49,10 +59,10 @@ fn run(args: &Args) -> Outcome {
     let [filename] = args.operands() else {
         return Err(Failure::Usage("Expecting one image file name".to_owned()));
     };
-    if actions.iter().any(|(option, _)| *option != "list") {
-        return Err(Failure::message(
-            "changing snapshots (-a, -c, -d) is not available in this version",
-        ));
+    if let Some((action, name)) = actions.first()
+        && *action != "list"
+    {
+        return change(args, filename, action, name);
     }
     let flags = OpenFlags { share: args.has("share"), backing: false, ..OpenFlags::READ };
     let layer = open_files(named(filename, args)?, &flags)?;
@@ -66,5 +76,41 @@ fn run(args: &Args) -> Outcome {
             say!("{}\n", snapshots::row(record));
         }
     }
+    Ok(0)
+}
+
+/// The longest name that a new snapshot gets.
+const NAME_BYTES: usize = 255;
+
+/// Takes, applies or deletes a snapshot.
+fn change(args: &Args, filename: &str, action: &str, name: &str) -> Outcome {
+    // No guest data is looked at, so the backing file stays closed.
+    let flags = OpenFlags { share: args.has("share"), backing: false, ..OpenFlags::WRITE };
+    let disk = open_image(named(filename, args)?, &flags, args)?;
+    let result = match (action, disk.snapshots()) {
+        ("create", Some(disk)) => {
+            let end = name.len().min(NAME_BYTES);
+            let mut new = NewSnapshot::named(&name.as_bytes()[..end]);
+            new.icount = Some(0);
+            disk.create(&new).map(drop)
+        }
+        ("create", None) => Err(DiskError::from_errno(libc::ENOTSUP)),
+        ("apply", Some(disk)) => {
+            disk.apply(name.into()).map_err(|error| error.prefixed("Failed to load snapshot: "))
+        }
+        ("apply", None) => Err(DiskError::unsupported("Block driver does not support snapshots")),
+        (_, Some(disk)) => disk.delete(SnapshotSelector::Name(name.as_bytes())).map_err(|error| {
+            match error.errno() {
+                libc::ENOENT => DiskError::new(libc::ENOENT, "snapshot not found"),
+                _ => error,
+            }
+        }),
+        (_, None) => Err(DiskError::new(libc::ENOENT, "snapshot not found")),
+    };
+    let closed = disk.close();
+    result.map_err(|error| {
+        Failure::Error(format!("Could not {action} snapshot '{name}': "), error, 1)
+    })?;
+    closed?;
     Ok(0)
 }

@@ -1,6 +1,6 @@
 //! How internal snapshots are shown.
 
-use holstein_format::SnapshotRecord;
+use holstein_format::{Escaped, SnapshotRecord};
 
 use crate::local_time;
 use crate::text::{Json, human_size};
@@ -23,8 +23,8 @@ pub(super) fn row(record: &SnapshotRecord) -> String {
     let icount = record.icount().map_or_else(|| "--".to_owned(), |icount| icount.to_string());
     format!(
         "{:<7} {:<16} {:>8} {:>19} {clock:>15} {icount:>10}",
-        String::from_utf8_lossy(&record.id),
-        String::from_utf8_lossy(&record.name),
+        Escaped(&record.id).to_string(),
+        Escaped(&record.name).to_string(),
         human_size(record.vm_state_size()),
         local_time::format(record.date_sec.into()),
     )

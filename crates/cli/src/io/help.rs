@@ -27,7 +27,7 @@ pub(super) fn help(_session: &mut Session, words: &[&str]) -> Outcome {
 pub(super) const READ: &str = "
  Reads LEN bytes at OFF; for instance 'read -v 512 1k' shows the third and
  fourth sector.
- -b, -- read the VM state instead of the disk (not available in this version)
+ -b, -- read the VM state instead of the disk
  -C, -- report as values with commas: bytes,ops,time,bytes/s,ops/s
  -l, -- with -P: how many bytes have to match
  -p, -- accepted, without effect
@@ -55,7 +55,7 @@ pub(super) const READV: &str = "
 pub(super) const WRITE: &str = "
  Writes LEN bytes at OFF, each of them 0xcd where nothing else is asked for; for
  instance 'write -P 0x5a 512 1k'.
- -b, -- write the VM state instead of the disk (not available in this version)
+ -b, -- write the VM state instead of the disk
  -c, -- write a compressed cluster (not available in this version)
  -C, -- report as values with commas: bytes,ops,time,bytes/s,ops/s
  -f, -- durable on return

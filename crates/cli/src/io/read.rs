@@ -111,19 +111,20 @@ pub(super) fn read(session: &mut Session, words: &[&str]) -> Outcome {
     let part = part_to_verify(start.unwrap_or(0), len, count)?;
     if vm_state {
         check_sectors(offset, count)?;
-        say!("read failed: {}\n", strerror(libc::ENOTSUP));
-        return Err(Failed);
     }
     let disk = session.disk()?;
     let view = ReadView { pattern: byte, part: Some(part), dump, style: Style::of(quiet, values) };
     let started = Instant::now();
-    let result = check_range(&**disk, offset, count)
-        .and_then(|()| read_buffer(session, count))
-        .and_then(|mut buffer| {
-            let result = disk.read_at(offset, buffer.bytes_mut());
-            session.jobs.report_ready();
-            result.map(|()| buffer).map_err(|error| error.errno())
-        });
+    let inside = if vm_state { Ok(()) } else { check_range(&**disk, offset, count) };
+    let result = inside.and_then(|()| read_buffer(session, count)).and_then(|mut buffer| {
+        let result = match (vm_state, disk.snapshots()) {
+            (false, _) => disk.read_at(offset, buffer.bytes_mut()),
+            (true, Some(disk)) => disk.read_state(offset, buffer.bytes_mut()),
+            (true, None) => Err(DiskError::from_errno(libc::ENOTSUP)),
+        };
+        session.jobs.report_ready();
+        result.map(|()| buffer).map_err(|error| error.errno())
+    });
     let took = started.elapsed();
     match result {
         Ok(buffer) => show(&view, buffer.bytes(), &Done { verb: "read", offset, count, took }),

@@ -103,7 +103,9 @@ pub(super) fn write(session: &mut Session, words: &[&str]) -> Outcome {
     let disk = session.disk()?;
     let started = Instant::now();
     let result = buffer.and_then(|buffer| {
-        check_range(&**disk, offset, count)?;
+        if !options.vm_state {
+            check_range(&**disk, offset, count)?;
+        }
         let result = perform(&**disk, offset, count, buffer.as_ref(), &options);
         session.jobs.report_ready();
         result.map_err(|error| error.errno())
@@ -138,7 +140,10 @@ fn perform(
             }
             disk.write_zeroes(offset, count, options.unmap, options.fua)
         }
-        Some(_) if options.vm_state => Err(DiskError::from_errno(libc::ENOTSUP)),
+        Some(buffer) if options.vm_state => match disk.snapshots() {
+            Some(disk) => disk.write_state(offset, buffer.bytes()),
+            None => Err(DiskError::from_errno(libc::ENOTSUP)),
+        },
         Some(buffer) if options.compressed => disk.compress(offset, buffer.bytes())?(),
         Some(buffer) => disk.write_at(offset, buffer.bytes(), options.fua),
     }

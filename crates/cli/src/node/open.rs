@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use holstein::format::CryptMethod;
+use holstein::format::{CryptMethod, IncompatibleFeatures};
 use holstein::{OpenOptions, OverlapCheck, Secret};
 
 use super::chain::OpenChain;
@@ -111,6 +111,12 @@ fn open_qcow2(
     backing: Option<BackingDisks>,
 ) -> Result<Qcow2Disk, DiskError> {
     let header = read_header(&file, holstein::format::DecodePurpose::Use)?;
+    if generic.writable && header.incompatible.contains(IncompatibleFeatures::CORRUPT) {
+        return Err(DiskError::new(
+            libc::EACCES,
+            "qcow2: Image is corrupt; cannot be opened read/write",
+        ));
+    }
     let passphrase = passphrase(header.crypt_method, qcow, objects)?;
     let mut open = engine_options(generic, qcow)?;
     open = match &backing {

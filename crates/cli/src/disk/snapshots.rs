@@ -1,0 +1,82 @@
+//! Internal snapshots of a disk, where its format has them.
+
+use holstein::{NewSnapshot, NoProgress, SnapshotSelector};
+use holstein_format::SnapshotRecord;
+
+use super::qcow2::{Engine, Qcow2Disk};
+use super::{Disk, DiskError, Result, engine_error};
+
+/// What a format with internal snapshots can do.
+pub(crate) trait Snapshots {
+    /// Takes one; what it is called is in `new`.
+    fn create(&self, new: &NewSnapshot) -> Result<SnapshotRecord>;
+
+    /// Makes the disk what one of them holds.
+    fn apply(&self, which: SnapshotSelector<'_>) -> Result<()>;
+
+    /// Deletes one.
+    fn delete(&self, which: SnapshotSelector<'_>) -> Result<()>;
+
+    /// Fills `into` from byte `at` of the VM state.
+    fn read_state(&self, at: u64, into: &mut [u8]) -> Result<()>;
+
+    /// Writes `from` at byte `at` of the VM state.
+    fn write_state(&self, at: u64, from: &[u8]) -> Result<()>;
+}
+
+/// An error whose text is that of its number: the reference has no better one here.
+fn by_number(error: &holstein::Error) -> DiskError {
+    DiskError::from_errno(engine_error(error).errno())
+}
+
+impl Snapshots for Qcow2Disk {
+    fn create(&self, new: &NewSnapshot) -> Result<SnapshotRecord> {
+        self.writable()?.create_snapshot_with(new, &mut NoProgress).map_err(|e| by_number(&e))
+    }
+
+    fn apply(&self, which: SnapshotSelector<'_>) -> Result<()> {
+        self.writable()?.apply_snapshot(which).map_err(|e| by_number(&e))
+    }
+
+    fn delete(&self, which: SnapshotSelector<'_>) -> Result<()> {
+        self.writable()?.delete_snapshot(which).map_err(|e| engine_error(&e))
+    }
+
+    fn read_state(&self, at: u64, into: &mut [u8]) -> Result<()> {
+        match &self.engine {
+            Engine::Read(image) => image.read_vm_state(at, into),
+            Engine::Write(image) => image.read_vm_state(at, into),
+            Engine::Snapshot(reader) => reader.read_vm_state(at, into),
+        }
+        .map_err(|e| engine_error(&e))
+    }
+
+    fn write_state(&self, at: u64, from: &[u8]) -> Result<()> {
+        self.writable()?.write_vm_state(at, from).map_err(|e| engine_error(&e))
+    }
+}
+
+impl Qcow2Disk {
+    /// The disk as a snapshot holds it, of the size that the disk has now.
+    pub(super) fn open_snapshot(mut self, which: SnapshotSelector<'_>) -> Result<Box<dyn Disk>> {
+        let reader = match &self.engine {
+            Engine::Read(image) => image.snapshot_reader_of_this_size(which),
+            Engine::Write(image) => image.snapshot_reader_of_this_size(which),
+            Engine::Snapshot(_) => return Err(cannot_load("qcow2")),
+        };
+        let reader = reader.map_err(|error| match error.kind() {
+            holstein::ErrorKind::NotFound => DiskError::new(libc::ENOENT, "Can't find snapshot"),
+            _ => engine_error(&error),
+        })?;
+        self.engine = Engine::Snapshot(Box::new(reader));
+        Ok(Box::new(self))
+    }
+}
+
+/// The refusal of a format that has no snapshots to be read.
+pub(super) fn cannot_load(format: &str) -> DiskError {
+    DiskError::unsupported(format!(
+        "Block format '{format}' used by device '' does not support temporarily loading internal \
+         snapshots"
+    ))
+}

@@ -1,0 +1,93 @@
+//! The header's view of the list: the point at which a snapshot exists or is gone.
+
+use holstein_cache::RunGuard;
+use holstein_guard::{GuardError, Intent, Region};
+use holstein_refcount::{ClusterAllocator, Freed};
+use holstein_snapshot::SnapshotTable;
+use holstein_units::{HostCluster, HostOffset, HostRange};
+
+use super::list::Listed;
+use crate::EngineError;
+use crate::disk::Disk;
+
+/// Clusters that were counted for an operation; given back if it fails before they are named.
+pub(super) struct Placed<'a> {
+    disk: &'a Disk,
+    first: HostCluster,
+    count: u64,
+    used: bool,
+}
+
+impl Placed<'_> {
+    /// Where the clusters begin; 0 if there are none.
+    pub(super) fn at(&self) -> HostOffset {
+        self.disk.geometry.host_offset(self.first)
+    }
+
+    /// The header names them now.
+    pub(super) fn keep(&mut self) {
+        self.used = true;
+    }
+}
+
+impl Drop for Placed<'_> {
+    fn drop(&mut self) {
+        if !self.used && self.count > 0 {
+            self.disk.refcounts.retire(self.first, self.count, Freed::Always);
+        }
+    }
+}
+
+impl Disk {
+    /// Counts clusters for `bytes` bytes in a row. Not within a run.
+    pub(super) fn set_aside(&self, bytes: u64) -> Result<Placed<'_>, EngineError> {
+        let count = self.geometry.clusters_for(bytes);
+        let first = match count {
+            0 => HostCluster::new(0),
+            _ => self.refcounts.allocate(count).map_err(holstein_mapping::MapError::from)?.0,
+        };
+        Ok(Placed { disk: self, first, count, used: false })
+    }
+
+    /// Writes a whole table to clusters that nothing names yet, padded with zeros to their end.
+    pub(super) fn write_table(
+        &self,
+        run: &RunGuard<'_>,
+        region: Region,
+        at: HostOffset,
+        mut bytes: Vec<u8>,
+    ) -> Result<(), GuardError> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let whole = self.geometry.clusters_for(bytes.len() as u64) * self.geometry.cluster_size();
+        bytes.resize(usize::try_from(whole).expect("tables are at most 64 MiB"), 0);
+        let range = HostRange { start: at, len: whole };
+        run.file().clear(Intent::Metadata(region), range)?.write(&bytes)
+    }
+
+    /// Names another list in the header, in one write, and makes that durable.
+    pub(super) fn switch_list(
+        &self,
+        run: &RunGuard<'_>,
+        at: HostOffset,
+        table: &SnapshotTable,
+    ) -> Result<(), EngineError> {
+        let count = u32::try_from(table.records().len()).expect("at most 65536 records");
+        self.update_header_in(run, |header| {
+            header.snapshots_offset = at;
+            header.nb_snapshots = count;
+        })
+    }
+
+    /// Forgets where the old list was, and gives its clusters back.
+    pub(super) fn drop_list(&self, old: &Listed) {
+        if old.table.records().is_empty() {
+            return;
+        }
+        let first = self.geometry.host_cluster(old.at);
+        let count = self.geometry.clusters_for(old.table.bytes());
+        self.file.regions().remove(Region::SnapshotTable, first, count);
+        self.refcounts.retire(first, count, Freed::Other);
+    }
+}
