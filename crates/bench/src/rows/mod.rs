@@ -8,6 +8,7 @@ mod opening;
 mod qemu_bench;
 mod reads;
 mod sequential;
+mod snapshot;
 mod syscalls;
 
 use anyhow::{Context, Result};
@@ -22,11 +23,12 @@ use crate::table::Line;
 
 use check::Layout;
 use convert::Way;
+use snapshot::Act;
 
 pub(crate) use syscalls::{READS_CHILD, reads_child};
 
 /// The names of all rows, in the order of the table.
-pub(crate) const NAMES: [&str; 17] = [
+pub(crate) const NAMES: [&str; 19] = [
     reads::ONE,
     reads::TWO,
     in_place::NAME,
@@ -43,6 +45,8 @@ pub(crate) const NAMES: [&str; 17] = [
     check::STREWN,
     opening::WRITABLE,
     opening::READ_ONLY,
+    snapshot::CREATE,
+    snapshot::DELETE,
     syscalls::NAME,
 ];
 
@@ -62,7 +66,7 @@ impl Bench<'_> {
     /// Measures what was asked for.
     pub(crate) fn run(&self) -> Result<Vec<Line>> {
         type Row = fn(&Bench<'_>, &'static str) -> Result<Line>;
-        let rows: [(&'static str, Row); 17] = [
+        let rows: [(&'static str, Row); 19] = [
             (reads::ONE, |bench, name| reads::row(bench, name, 1)),
             (reads::TWO, |bench, name| reads::row(bench, name, 2)),
             (in_place::NAME, in_place::row),
@@ -79,6 +83,8 @@ impl Bench<'_> {
             (check::STREWN, |bench, name| check::row(bench, name, Layout::Strewn)),
             (opening::WRITABLE, |bench, name| opening::row(bench, name, true)),
             (opening::READ_ONLY, |bench, name| opening::row(bench, name, false)),
+            (snapshot::CREATE, |bench, name| snapshot::row(bench, name, Act::Create)),
+            (snapshot::DELETE, |bench, name| snapshot::row(bench, name, Act::Delete)),
             (syscalls::NAME, syscalls::row),
         ];
         let mut lines = Vec::new();
