@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use holstein::format::{RefcountOrder, RefcountTableEntry};
+use holstein::format::{RefcountOrder, RefcountTableEntry, field_offset};
 use holstein::{Image, OpenOptions};
 use holstein_storage::{MemStorage, Storage};
 use holstein_testkit::{DiskImage, DiskModel, Oracle, Pattern, RecordingStorage, TempDir};
@@ -57,7 +57,7 @@ impl Base {
                 let end = config.counters_per_block() * (config.cluster / 8);
                 fill_counts(&file, config, end, 2)?;
             }
-            Start::Snapshot | Start::Compressed => {
+            Start::Snapshot | Start::Lost | Start::Compressed => {
                 let Some(oracle) = Oracle::find_or_skip(
                     &format!("start {start}"),
                     holstein_testkit::Version { major: 8, minor: 0, patch: 0 },
@@ -134,7 +134,7 @@ fn by_oracle(
     let dir = TempDir::new("start").map_err(text)?;
     let path = dir.file("image");
     std::fs::write(&path, file.to_bytes().map_err(text)?).map_err(text)?;
-    if start == Start::Snapshot {
+    if matches!(start, Start::Snapshot | Start::Lost) {
         let name = name(0);
         let args = ["snapshot".as_ref(), "-c".as_ref(), name.as_ref(), path.as_os_str()];
         oracle.img_ok(args).map_err(text)?;
@@ -151,5 +151,9 @@ fn by_oracle(
         }
         oracle.io((&path, "qcow2"), &commands).map_err(text)?;
     }
-    Ok(MemStorage::from_bytes(&std::fs::read(&path).map_err(text)?))
+    let file = MemStorage::from_bytes(&std::fs::read(&path).map_err(text)?);
+    if start == Start::Lost {
+        file.write_at(HostOffset::new(field_offset::SNAPSHOTS), &[0; 12]).map_err(text)?;
+    }
+    Ok(file)
 }

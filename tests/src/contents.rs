@@ -1,6 +1,6 @@
 //! What an image's disk reads as, extent by extent.
 
-use holstein::{Error, ExtentKind, Image, ReadOnlyImage};
+use holstein::{Error, ExtentKind, Image, ReadOnlyImage, SnapshotReader};
 
 /// The reading half that both kinds of open images have.
 pub trait Reads {
@@ -48,6 +48,7 @@ macro_rules! reads {
 
 reads!(Image);
 reads!(ReadOnlyImage);
+reads!(SnapshotReader);
 
 /// A stretch of the disk.
 #[derive(Clone, Copy, Debug)]

@@ -215,7 +215,10 @@ impl Explorer {
             judge_reopened(&state.image, moment)?;
         }
         let due = |every: u64| every > 0 && self.tally.judged.is_multiple_of(every);
-        if let Some(opinion) = self.opinion.as_ref().filter(|_| due(self.depth.opinion_every)) {
+        // Which flags are allowed in the middle of a snapshot operation, qemu-img does not know.
+        let plain = moment.sharing.is_none();
+        let opinion = self.opinion.as_ref().filter(|_| plain && due(self.depth.opinion_every));
+        if let Some(opinion) = opinion {
             self.tally.opinions += 1;
             opinion.judge(&state.image)?;
         }

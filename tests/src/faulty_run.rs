@@ -122,6 +122,10 @@ impl Run {
                 Ok(Err(_)) => {
                     self.reported = true;
                     self.now.attempt(op, id, size);
+                    if session.image().is_none() {
+                        // What was not flushed went with it, unless it was.
+                        return Ok(());
+                    }
                 }
                 Err(breach) => {
                     session.abandon();

@@ -60,6 +60,9 @@ impl Layout {
             Op::Shrink { by: self.size - self.at(1) - bit.next_multiple_of(512) },
             // In the next table, where there is nothing, or in zeros.
             Op::Compressed { at: self.at(4), len: 2 * cluster },
+            Op::Snapshot(1),
+            Op::Apply(1),
+            Op::Delete(1),
             Op::Flush,
             // A larger L1 table.
             Op::Grow { by: per_table * cluster },

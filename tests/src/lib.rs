@@ -51,7 +51,7 @@ pub use judge::{
 };
 pub use layout::Layout;
 pub use listed::{Listed, Presence, name};
-pub use moment::Moment;
+pub use moment::{Moment, Sharing};
 pub use op::Op;
 pub use program::Program;
 pub use recorded::Recorded;

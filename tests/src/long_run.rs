@@ -179,6 +179,10 @@ pub fn run_faults(run: &LongRun) -> Result<FaultTally, String> {
         (None, _) => {
             for config in Config::all() {
                 for start in starts(config) {
+                    let only = run.only.as_deref().unwrap_or("");
+                    if !format!("{config}/{start}").contains(only) {
+                        continue;
+                    }
                     // Large clusters say nothing else here, and cost much.
                     let every = if config.cluster > 1 << 20 { 10 } else { 1 };
                     let programs: Vec<_> =

@@ -2,7 +2,7 @@
 
 use holstein_testkit::{DiskModel, Pattern};
 
-use crate::{Listed, Op};
+use crate::{Listed, Op, Presence};
 
 /// What the disk holds while it is open, and what it may hold after a power cut.
 #[derive(Clone, Debug)]
@@ -15,6 +15,17 @@ pub struct Moment {
     pub sizes_after_cut: Vec<u64>,
     /// The snapshots that there may be.
     pub snapshots: Vec<Listed>,
+    /// Whether counts may be above the references, under COPIED flags (C2).
+    pub sharing: Option<Sharing>,
+}
+
+/// How long a snapshot operation may leave counts above the references.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// Until the next flush: it was acknowledged.
+    UntilFlush,
+    /// It is under way, or has failed.
+    Unfinished,
 }
 
 impl Moment {
@@ -22,7 +33,13 @@ impl Moment {
     #[must_use]
     pub fn durable(model: DiskModel) -> Self {
         let size = model.size();
-        Self { model, sizes: vec![size], sizes_after_cut: vec![size], snapshots: Vec::new() }
+        Self {
+            model,
+            sizes: vec![size],
+            sizes_after_cut: vec![size],
+            snapshots: Vec::new(),
+            sharing: None,
+        }
     }
 
     /// Whether a request makes sense on a disk of `size` bytes.
@@ -34,7 +51,11 @@ impl Moment {
             | Op::Discard { at, len }
             | Op::Compressed { at, len } => at + len <= size,
             Op::Shrink { by } => by < size,
-            Op::Flush | Op::Grow { .. } | Op::Reopen => true,
+            Op::Snapshot(number) => self.listed(number).is_none(),
+            Op::Apply(number) | Op::Delete(number) => {
+                self.listed(number).is_some_and(|one| one.now == Presence::Listed)
+            }
+            Op::Flush | Op::Grow { .. } | Op::Repair | Op::Reopen => true,
         }
     }
 
@@ -48,9 +69,23 @@ impl Moment {
             Op::Zero { at, len, .. } => self.model.attempt_zero(at, len),
             Op::Discard { at, len } => self.model.discard(at, len),
             Op::Flush | Op::Reopen => {}
+            // COPIED is given back after the counts have fallen.
+            Op::Repair => self.sharing = Some(Sharing::Unfinished),
             Op::Grow { by } => {
                 self.grow(size, size + by);
                 add(&mut self.sizes, size + by);
+            }
+            Op::Snapshot(number) => {
+                self.sharing = Some(Sharing::Unfinished);
+                self.list(number, size, Presence::Maybe, Presence::Maybe);
+            }
+            Op::Apply(number) => {
+                self.sharing = Some(Sharing::Unfinished);
+                self.apply(number, false);
+            }
+            Op::Delete(number) => {
+                self.sharing = Some(Sharing::Unfinished);
+                self.unlist(number, Presence::Maybe);
             }
             // What is cut off is whole for as long as the size is the old one.
             Op::Shrink { by } => {
@@ -68,14 +103,27 @@ impl Moment {
             }
             Op::Zero { at, len, .. } => self.model.zero(at, len),
             Op::Discard { at, len } => self.model.discard(at, len),
-            Op::Flush | Op::Reopen => {
+            Op::Flush | Op::Repair | Op::Reopen => {
                 self.model.flush();
                 self.sizes_after_cut.clone_from(&self.sizes);
                 self.snapshots.retain_mut(Listed::flush);
+                let mended = op == Op::Repair;
+                let unfinished = |sharing: &Sharing| *sharing == Sharing::Unfinished && !mended;
+                self.sharing = self.sharing.filter(unfinished);
             }
             Op::Grow { by } => {
                 self.grow(size, size + by);
                 self.sizes = vec![size + by];
+            }
+            // It is durable when it returns.
+            Op::Snapshot(number) => self.list(number, size, Presence::Listed, Presence::Listed),
+            Op::Apply(number) => {
+                self.sharing = self.sharing.or(Some(Sharing::UntilFlush));
+                self.apply(number, true);
+            }
+            Op::Delete(number) => {
+                self.sharing = self.sharing.or(Some(Sharing::UntilFlush));
+                self.unlist(number, Presence::Missing);
             }
             Op::Shrink { by } => {
                 self.model.shrink(size - by);
@@ -89,6 +137,35 @@ impl Moment {
     pub fn refused(&mut self, op: Op, id: u64, size: u64) {
         if let Op::Compressed { .. } = op {
             self.attempt(op, id, size);
+        }
+    }
+
+    fn listed(&self, number: u64) -> Option<&Listed> {
+        self.snapshots.iter().find(|one| one.number == number)
+    }
+
+    fn list(&mut self, number: u64, size: u64, now: Presence, after_cut: Presence) {
+        let model = self.model.sized(size);
+        self.snapshots.push(Listed { now, after_cut, ..Listed::durable(number, model) });
+    }
+
+    fn unlist(&mut self, number: u64, now: Presence) {
+        for one in self.snapshots.iter_mut().filter(|one| one.number == number) {
+            one.now = now;
+            one.after_cut = Presence::Maybe;
+        }
+    }
+
+    /// The disk has become what a snapshot holds, size included, or may have.
+    fn apply(&mut self, number: u64, done: bool) {
+        let Some(model) = self.listed(number).map(|one| one.model.clone()) else { return };
+        self.enlarge(model.size());
+        if done {
+            self.model.replace(&model);
+            self.sizes = vec![model.size()];
+        } else {
+            self.model.attempt_replace(&model);
+            add(&mut self.sizes, model.size());
         }
     }
 

@@ -48,6 +48,14 @@ pub enum Op {
         /// Bytes.
         len: u64,
     },
+    /// Takes a snapshot with this number in its name: `s+1`.
+    Snapshot(u64),
+    /// Makes the disk what that snapshot holds: `s=1`.
+    Apply(u64),
+    /// Deletes that snapshot: `s-1`.
+    Delete(u64),
+    /// Closes the image, repairs all that a check finds, and opens it again: `r`.
+    Repair,
     /// Closes the image and opens it again: `o`.
     Reopen,
 }
@@ -63,6 +71,10 @@ impl fmt::Display for Op {
             Self::Grow { by } => write!(f, "g+{by}"),
             Self::Shrink { by } => write!(f, "g-{by}"),
             Self::Compressed { at, len } => write!(f, "c@{at}+{len}"),
+            Self::Snapshot(number) => write!(f, "s+{number}"),
+            Self::Apply(number) => write!(f, "s={number}"),
+            Self::Delete(number) => write!(f, "s-{number}"),
+            Self::Repair => f.write_str("r"),
             Self::Reopen => f.write_str("o"),
         }
     }
@@ -72,19 +84,31 @@ impl FromStr for Op {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let bad =
-            || format!("{text:?} is no operation: w@0+512, z@, k@, d@, c@, f, g+512, g-512, o");
+        let bad = || {
+            format!(
+                "{text:?} is no operation: w@0+512, z@, k@, d@, c@, f, g+512, g-512, s+1, s=1, s-1, r, o"
+            )
+        };
         match text {
             "f" => return Ok(Self::Flush),
             "o" => return Ok(Self::Reopen),
+            "r" => return Ok(Self::Repair),
             _ => {}
         }
         let number = |text: &str| text.parse::<u64>().map_err(|_| bad());
-        if let Some(by) = text.strip_prefix("g+") {
-            return Ok(Self::Grow { by: number(by)? });
-        }
-        if let Some(by) = text.strip_prefix("g-") {
-            return Ok(Self::Shrink { by: number(by)? });
+        let grow = |by| Self::Grow { by };
+        let shrink = |by| Self::Shrink { by };
+        let numbered: [(&str, &dyn Fn(u64) -> Self); 5] = [
+            ("g+", &grow),
+            ("g-", &shrink),
+            ("s+", &Self::Snapshot),
+            ("s=", &Self::Apply),
+            ("s-", &Self::Delete),
+        ];
+        for (prefix, op) in numbered {
+            if let Some(rest) = text.strip_prefix(prefix) {
+                return Ok(op(number(rest)?));
+            }
         }
         let (kind, rest) = text.split_once('@').ok_or_else(bad)?;
         let (at, len) = rest.split_once('+').ok_or_else(bad)?;

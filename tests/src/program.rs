@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use holstein_testkit::{DiskModel, Rng};
 
-use crate::{Config, Layout, Moment, Op, Start};
+use crate::{Config, Layout, Listed, Moment, Op, Start};
 
 /// Requests on an image that is opened for them and closed after them. Prints and parses as
 /// `v3:512:16/filled/w@0+512,f`.
@@ -24,7 +24,16 @@ impl Program {
     /// has something to do.
     #[must_use]
     pub fn all(config: Config, start: Start, len: u32) -> Vec<Self> {
-        let alphabet = Layout::new(config).alphabet();
+        let mut alphabet = Layout::new(config).alphabet();
+        if config.refcount_bits == 1 {
+            // Snapshots are refused.
+            alphabet.retain(|op| !matches!(op, Op::Apply(_) | Op::Delete(_)));
+        }
+        match start {
+            Start::Snapshot => alphabet.extend([Op::Apply(0), Op::Delete(0)]),
+            Start::Lost | Start::BlockEdge => alphabet.push(Op::Repair),
+            _ => {}
+        }
         let letters = alphabet.len();
         (0..letters.pow(len))
             .map(|number| {
@@ -37,12 +46,20 @@ impl Program {
 
     /// Whether each request has something to do; the others are those of a shorter program.
     fn makes_sense(&self) -> bool {
-        let mut moment = Moment::durable(DiskModel::new(Layout::new(self.config).size));
+        let disk = DiskModel::new(Layout::new(self.config).size);
+        let mut moment = Moment::durable(disk.clone());
+        if self.start == Start::Snapshot {
+            moment.snapshots.push(Listed::durable(0, disk));
+        }
         (1..).zip(&self.ops).all(|(id, &op)| {
             let size = moment.sizes[0];
             let allowed = moment.allows(op, size);
             // What the disk holds does not matter.
-            if allowed && matches!(op, Op::Grow { .. } | Op::Shrink { .. }) {
+            let matters = !matches!(
+                op,
+                Op::Write { .. } | Op::Zero { .. } | Op::Discard { .. } | Op::Compressed { .. }
+            );
+            if allowed && matters {
                 moment.done(op, id, size);
             }
             allowed
@@ -83,18 +100,22 @@ fn random_op(layout: Layout, size: &mut u64, rng: &mut Rng) -> Op {
         _ => (2 * cluster).min(4096),
     };
     let len = ((1 + rng.below(most)).div_ceil(unit) * unit).min(*size - at);
-    match rng.below(18) {
+    match rng.below(22) {
         0..=5 => Op::Write { at, len },
         6 | 7 => Op::Zero { at, len, unmap: true },
         8 => Op::Zero { at, len, unmap: false },
         9..=11 => Op::Discard { at: at / cluster * cluster, len },
         12 => Op::Flush,
+        13 if rng.below(3) == 0 => Op::Repair,
         13 => Op::Reopen,
         14 => {
             let len = len.next_multiple_of(cluster).min(3 * cluster);
             let at = at / cluster * cluster;
             Op::Compressed { at, len: if at + len > *size { *size - at } else { len } }
         }
+        16 | 17 => Op::Snapshot(1 + rng.below(3)),
+        18 => Op::Apply(rng.below(4)),
+        19 => Op::Delete(rng.below(4)),
         15 if *size > cluster.max(1024) => {
             let most = match rng.below(3) {
                 0 => cluster.min(8192) / 512,

@@ -83,6 +83,11 @@ impl Run {
             self.mark(meanwhile.clone());
             match session.perform(op, id) {
                 Ok(()) => self.now.done(op, id, size),
+                Err(_) if self.storage.fired() > 0 && session.image().is_none() => {
+                    // What was not flushed went with the image that could not be closed or opened.
+                    self.mark(meanwhile);
+                    return Ok(());
+                }
                 Err(_) if self.storage.fired() > 0 => self.now = meanwhile,
                 Err(error) if is_refusal(&error) => self.now.refused(op, id, size),
                 Err(error) => return Err(format!("{op}: {error}")),
@@ -127,7 +132,7 @@ impl Run {
 /// How images are opened for programs: with some starts freed clusters become holes, with some the
 /// caches hold two slices of tables, so that programs start runs by themselves.
 pub(crate) fn options(program: &Program) -> OpenOptions {
-    let holes = matches!(program.start, Start::Reuse | Start::Snapshot);
+    let holes = matches!(program.start, Start::Reuse | Start::Snapshot | Start::Lost);
     let options = OpenOptions::new().pass_discard_request(holes).pass_discard_other(holes);
     if matches!(program.start, Start::Zeroed | Start::TableEdge) {
         let slice = program.config.cluster.min(4096);

@@ -1,9 +1,12 @@
 //! An image under a program: open, and now and then closed and opened again.
 
+use std::sync::Arc;
+
+use holstein::check::{self, RepairKind, RepairOptions};
 use holstein::{Error, ErrorKind, Image, Preallocation};
 
-use crate::Op;
 use crate::moment::bytes;
+use crate::{Op, name};
 
 /// Opens the image.
 type Open<'a> = Box<dyn Fn() -> Result<Image, Error> + 'a>;
@@ -54,6 +57,17 @@ impl<'a> Session<'a> {
             Op::Flush => image.flush(),
             Op::Grow { by } => image.resize(image.virtual_size() + by, Preallocation::Off),
             Op::Shrink { by } => image.shrink(image.virtual_size() - by),
+            Op::Snapshot(number) => image.create_snapshot(name(number)).map(drop),
+            Op::Apply(number) => image.apply_snapshot(&*name(number)),
+            Op::Delete(number) => image.delete_snapshot(&*name(number)),
+            Op::Repair => {
+                let storage = Arc::clone(image.storage());
+                self.close()?;
+                check::repair(&storage, &RepairOptions::new(RepairKind::All), &mut |_| {})?;
+                drop(storage);
+                self.image = Some((self.open)()?);
+                Ok(())
+            }
             Op::Reopen => {
                 self.close()?;
                 self.image = Some((self.open)()?);

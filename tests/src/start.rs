@@ -24,6 +24,9 @@ pub enum Start {
     TableEdge,
     /// Data that a snapshot shares; made by `qemu-img`.
     Snapshot,
+    /// The same, but the list of snapshots is lost: all that is only theirs has leaked, and all that
+    /// they share is counted twice.
+    Lost,
     /// Compressed clusters; made by `qemu-io`.
     Compressed,
 }
@@ -33,7 +36,7 @@ impl Start {
     pub const OWN: [Self; 6] =
         [Self::Empty, Self::Filled, Self::Zeroed, Self::Reuse, Self::BlockEdge, Self::TableEdge];
     /// Those that need the reference programs.
-    pub const FOREIGN: [Self; 2] = [Self::Snapshot, Self::Compressed];
+    pub const FOREIGN: [Self; 3] = [Self::Snapshot, Self::Lost, Self::Compressed];
 
     /// Whether a configuration can have it, in a size that is fit for many tries.
     #[must_use]
@@ -43,7 +46,7 @@ impl Start {
             Self::BlockEdge => config.counters_per_block() <= 1 << 15,
             // All blocks that a table of one cluster names.
             Self::TableEdge => config.counters_per_block() * (config.cluster / 8) <= 1 << 15,
-            Self::Snapshot => config.refcount_bits > 1,
+            Self::Snapshot | Self::Lost => config.refcount_bits > 1,
             _ => true,
         }
     }
@@ -58,7 +61,7 @@ impl Start {
         ];
         match self {
             Self::Empty | Self::Compressed => vec![],
-            Self::Filled | Self::Snapshot => vec![fill],
+            Self::Filled | Self::Snapshot | Self::Lost => vec![fill],
             Self::BlockEdge | Self::TableEdge => {
                 vec![vec![Op::Write { at: layout.at(1), len: c }]]
             }
@@ -81,7 +84,7 @@ impl Start {
     }
 }
 
-const NAMES: [(Start, &str); 8] = [
+const NAMES: [(Start, &str); 9] = [
     (Start::Empty, "empty"),
     (Start::Filled, "filled"),
     (Start::Zeroed, "zeroed"),
@@ -89,6 +92,7 @@ const NAMES: [(Start, &str); 8] = [
     (Start::BlockEdge, "block-edge"),
     (Start::TableEdge, "table-edge"),
     (Start::Snapshot, "snapshot"),
+    (Start::Lost, "lost"),
     (Start::Compressed, "compressed"),
 ];
 

@@ -13,6 +13,15 @@ pub enum Known {
     /// A version 2 image that grows below the end of its backing file shows that file's bytes in its
     /// last cluster, and cannot grow further. Holstein refuses both.
     GrowOverLongerBacking,
+    /// A snapshot that is refused, since a refcount would overflow, leaves leaks.
+    LeaksAfterRefusal,
+    /// A shrunk image keeps empty tables, which counts of one bit cannot share with a snapshot.
+    EmptyTablesKept,
+    /// A snapshot that is read without being applied has the size of the disk now.
+    SnapshotsOfTodaysSize,
+    /// With `discard-no-unref` a discard punches holes in clusters that a snapshot shares. They are
+    /// asked without that option while there is a snapshot.
+    DiscardThroughSnapshots,
 }
 
 impl Known {
@@ -23,6 +32,19 @@ impl Known {
         let grows = matches!(op, Op::Grow { .. });
         let barred = grows && row.version == Version::V2 && below > size;
         barred.then_some(Self::GrowOverLongerBacking)
+    }
+
+    /// The known fault for which they refuse what Holstein does.
+    #[must_use]
+    pub fn refuses_alone(row: Row, op: Op) -> Option<Self> {
+        let narrow = row.refcount_bits == 1 && matches!(op, Op::Snapshot(_));
+        narrow.then_some(Self::EmptyTablesKept)
+    }
+
+    /// The known fault that a refused request leaves leaks.
+    #[must_use]
+    pub fn leaves_leaks(op: Op) -> Option<Self> {
+        matches!(op, Op::Snapshot(_) | Op::Apply(_)).then_some(Self::LeaksAfterRefusal)
     }
 
     /// The request that makes their image, after `op` on a disk of `size` bytes, what it should be.

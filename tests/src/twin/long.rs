@@ -181,7 +181,7 @@ impl<'a> One<'a> {
     }
 
     fn attempt(&self, steps: &[Step]) -> Result<TwinTally, String> {
-        let mut theirs = Tools::new(self.oracle.qemu_img(), self.oracle.qemu_io());
+        let mut theirs = Tools::reference(self.oracle);
         let mut ours: Box<dyn Side> = match self.program {
             Some(folder) => Box::new(Tools::new(&folder.join("qemu-img"), &folder.join("qemu-io"))),
             None => Box::new(Library::default()),

@@ -23,7 +23,7 @@ struct Script {
 
 impl Script {
     fn step(&mut self) -> Step {
-        Step::Op(match self.rng.below(35) {
+        Step::Op(match self.rng.below(43) {
             0..=10 => {
                 let (at, len) = self.range();
                 Op::Write { at, len }
@@ -59,7 +59,11 @@ impl Script {
                 let at = at / cluster * cluster;
                 Op::Compressed { at, len: len.next_multiple_of(cluster).min(self.size - at) }
             }
-            29..=32 => Op::Reopen,
+            29 => Op::Repair,
+            30..=32 => Op::Reopen,
+            33..=36 => Op::Snapshot(self.rng.below(4)),
+            37 | 38 => Op::Apply(self.rng.below(4)),
+            39 | 40 => Op::Delete(self.rng.below(4)),
             _ => return Step::Swap,
         })
     }

@@ -4,9 +4,11 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use holstein_testkit::Oracle;
+
 use super::{Answer, BackingFormat, Place, Row, Side};
-use crate::Op;
 use crate::moment::bytes;
+use crate::{Op, name};
 
 /// Programs like `qemu-img` and `qemu-io`. Requests that move data are gathered and made by one
 /// process, as many as come before one that is not.
@@ -15,13 +17,24 @@ pub struct Tools {
     img: PathBuf,
     io: PathBuf,
     commands: Vec<String>,
+    /// Known faults are steered clear of.
+    careful: bool,
+    /// Snapshots that were made and not deleted.
+    snapshots: u64,
 }
 
 impl Tools {
     /// The programs at these paths.
     #[must_use]
     pub fn new(img: &Path, io: &Path) -> Self {
-        Self { img: img.to_owned(), io: io.to_owned(), commands: Vec::new() }
+        let (img, io) = (img.to_owned(), io.to_owned());
+        Self { img, io, commands: Vec::new(), careful: false, snapshots: 0 }
+    }
+
+    /// QEMU's own.
+    #[must_use]
+    pub fn reference(oracle: &Oracle) -> Self {
+        Self { careful: true, ..Self::new(oracle.qemu_img(), oracle.qemu_io()) }
     }
 
     /// Runs the image program; the answer has what it said when it failed.
@@ -30,6 +43,25 @@ impl Tools {
         command.args(words);
         let output = run(&mut command)?;
         Ok(if output.status.success() { Ok(()) } else { Err(said(&output)) })
+    }
+
+    fn snapshot(
+        &mut self,
+        row: Row,
+        place: &Place,
+        what: &str,
+        number: u64,
+    ) -> Result<Answer, String> {
+        self.flush(row, place)?;
+        let mut snapshot = words(&format!("snapshot -q {what} {}", name(number)));
+        snapshot.push(place.image().into());
+        let answer = self.img(&snapshot)?;
+        match what {
+            "-c" if answer.is_ok() => self.snapshots += 1,
+            "-d" if answer.is_ok() => self.snapshots = self.snapshots.saturating_sub(1),
+            _ => {}
+        }
+        Ok(answer)
     }
 
     fn resize(&mut self, row: Row, place: &Place, how: &str, size: u64) -> Result<Answer, String> {
@@ -53,7 +85,9 @@ impl Tools {
         for line in self.commands.drain(..) {
             command.args(["-c", &line]);
         }
-        let no_unref = if row.no_unref { ",discard-no-unref=on" } else { "" };
+        // Known::DiscardThroughSnapshots
+        let barred = self.careful && self.snapshots > 0;
+        let no_unref = if row.no_unref && !barred { ",discard-no-unref=on" } else { "" };
         let image = place.image();
         command.arg(format!(
             "driver=qcow2{no_unref},file.driver=file,file.filename={}",
@@ -116,6 +150,15 @@ impl Side for Tools {
             Op::Flush => "flush".to_owned(),
             Op::Grow { by } => return self.resize(row, place, "", size + by),
             Op::Shrink { by } => return self.resize(row, place, " --shrink", size - by),
+            Op::Snapshot(number) => return self.snapshot(row, place, "-c", number),
+            Op::Apply(number) => return self.snapshot(row, place, "-a", number),
+            Op::Delete(number) => return self.snapshot(row, place, "-d", number),
+            Op::Repair => {
+                self.flush(row, place)?;
+                let mut check = words("check -q -f qcow2 -r all");
+                check.push(place.image().into());
+                return self.img(&check);
+            }
             Op::Reopen => return self.flush(row, place).map(Ok),
         };
         self.commands.push(line);
