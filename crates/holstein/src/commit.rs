@@ -155,7 +155,7 @@ impl CommitTarget for RawTarget {
 /// image.write_zeroes(0, 4096, true)?;
 /// CommitOptions::new().run(&image, &RawTarget::new(base.clone()), &mut |_, _| {})?;
 /// image.close()?;
-/// assert_eq!(base.bytes()[..4096], [0; 4096]);
+/// assert_eq!(base.to_bytes()?[..4096], [0; 4096]);
 /// # Ok(())
 /// # }
 /// ```

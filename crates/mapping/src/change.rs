@@ -148,8 +148,6 @@ impl Inner {
                 } else if let ClusterState::Data { at, sharing: Sharing::Exclusive } = entry.cluster
                     && forgets
                     && !claim.suspect
-                    // The other subclusters have data still.
-                    && (entry.bitmap.is_none() || to - from == cluster)
                 {
                     // Beside the subclusters that are zeros now others may have data.
                     let (from, to) = match entry.bitmap {
