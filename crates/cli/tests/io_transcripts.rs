@@ -406,6 +406,11 @@ fn debugging_nodes() -> TestResult {
              file.inject-error.0.once=on"
         ));
     }
+    // VM state is written through like everything else.
+    texts.push(format!(
+        "-c|write -b 0 512|-c|close|-c|open -o {NODE}inject-error.0.event=l2_update,\
+         file.inject-error.0.errno=28,file.inject-error.0.once=on|-c|write -b 64k 64k|q.qcow2"
+    ));
     let cases: Vec<_> = texts.iter().map(|text| Case::line(text)).collect();
     check("blkdebug", &cases)
 }

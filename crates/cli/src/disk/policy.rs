@@ -2,7 +2,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use holstein::{AmendOptions, Image, OwnRead, SnapshotSelector};
+use holstein::{AmendOptions, Image, NewSnapshot, OwnRead, SnapshotSelector};
+use holstein_format::SnapshotRecord;
 use holstein_storage::FileIdentity;
 
 use super::{CompressedWrite, Disk, DiskError, DiskInfo, Preallocation, Result, Snapshots, Status};
@@ -37,6 +38,11 @@ impl Policy {
     /// Puts the options over a disk.
     pub(crate) fn new(disk: Box<dyn Disk>, options: PolicyOptions) -> Self {
         Self { disk, options, start: Mutex::new(()) }
+    }
+
+    /// The snapshots of the disk.
+    fn below(&self) -> Result<&dyn Snapshots> {
+        self.disk.snapshots().ok_or_else(|| DiskError::from_errno(libc::ENOTSUP))
     }
 
     /// Refuses a write after which the disk would be taken for another format.
@@ -169,7 +175,8 @@ impl Disk for Policy {
     }
 
     fn snapshots(&self) -> Option<&dyn Snapshots> {
-        self.disk.snapshots()
+        let below = self.disk.snapshots();
+        if self.options.write_through { below.map(|_| self as &dyn Snapshots) } else { below }
     }
 
     fn into_snapshot(self: Box<Self>, which: SnapshotSelector<'_>) -> Result<Box<dyn Disk>> {
@@ -179,6 +186,30 @@ impl Disk for Policy {
 
     fn close(self: Box<Self>) -> Result<()> {
         self.disk.close()
+    }
+}
+
+/// Snapshots are durable by themselves; what is written to a VM state follows the policy.
+impl Snapshots for Policy {
+    fn create(&self, new: &NewSnapshot) -> Result<SnapshotRecord> {
+        self.below()?.create(new)
+    }
+
+    fn apply(&self, which: SnapshotSelector<'_>) -> Result<()> {
+        self.below()?.apply(which)
+    }
+
+    fn delete(&self, which: SnapshotSelector<'_>) -> Result<()> {
+        self.below()?.delete(which)
+    }
+
+    fn read_state(&self, at: u64, into: &mut [u8]) -> Result<()> {
+        self.below()?.read_state(at, into)
+    }
+
+    fn write_state(&self, at: u64, from: &[u8]) -> Result<()> {
+        self.below()?.write_state(at, from)?;
+        self.disk.flush()
     }
 }
 

@@ -59,14 +59,18 @@ fn unflushed(error: DiskError) -> DiskError {
 }
 
 fn failed(error: holstein::Error) -> DiskError {
-    if let Some(region) = error.overlap() {
-        // The image takes no more writes after it, so this is said once.
-        out::error_text(&format!(
-            "qcow2: Marking image as corrupt: Preventing invalid write on metadata (overlaps with \
-             {region}); further corruption events will be suppressed\n"
-        ));
-    }
     engine_error(&error)
+}
+
+/// Says that the image is now marked as corrupt, and why.
+fn say_corrupt(error: &holstein::Error) {
+    let why = match error.overlap() {
+        Some(region) => format!("Preventing invalid write on metadata (overlaps with {region})"),
+        None => error.to_string(),
+    };
+    out::error_text(&format!(
+        "qcow2: Marking image as corrupt: {why}; further corruption events will be suppressed\n"
+    ));
 }
 
 fn not_amended(error: holstein::Error) -> DiskError {
@@ -144,10 +148,7 @@ impl Qcow2Disk {
     ) -> Result<T> {
         request(self.writable()?).map_err(|error| {
             if error.finds_corruption() && !self.told.swap(true, Ordering::Relaxed) {
-                out::error_text(&format!(
-                    "qcow2: Marking image as corrupt: {error}; further corruption events will be \
-                     suppressed\n"
-                ));
+                say_corrupt(&error);
             }
             failed(error)
         })
@@ -351,8 +352,14 @@ impl Disk for Qcow2Disk {
     }
 
     fn close(self: Box<Self>) -> Result<()> {
-        match self.engine {
-            Engine::Write(image) => image.close().map_err(|error| unflushed(failed(error))),
+        let Self { engine, told, .. } = *self;
+        match engine {
+            Engine::Write(image) => image.close().map_err(|error| {
+                if error.overlap().is_some() && !told.into_inner() {
+                    say_corrupt(&error);
+                }
+                unflushed(failed(error))
+            }),
             Engine::Read(_) | Engine::Snapshot(_) => Ok(()),
         }
     }

@@ -169,7 +169,9 @@ impl Shared<'_> {
                     buffer.resize(len, 0);
                 }
                 let data = &mut buffer[..len];
-                self.read(piece.at, data)?;
+                if let Err(failure) = self.read(piece.at, data) {
+                    return self.in_turn(piece, || Err(failure));
+                }
                 if self.options.compress {
                     return self.write_compressed(piece, data);
                 }
@@ -229,7 +231,8 @@ impl Shared<'_> {
         }
     }
 
-    /// Runs `write` when all pieces before this one were written, where the order matters.
+    /// Runs `write` when all pieces before this one were written, where the order matters. A failure
+    /// there is the first one of the disk: no piece behind it gets its turn.
     fn in_turn(
         &self,
         piece: &Piece,
@@ -252,13 +255,11 @@ impl Shared<'_> {
                 .0;
         }
         drop(turn);
-        let written = write();
-        if written.is_ok() {
-            self.count(piece);
-        }
+        write()?;
+        self.count(piece);
         *lock(&self.turn) += 1;
         self.turned.notify_all();
-        written
+        Ok(())
     }
 
     /// Writes the runs of a buffer that are not zero.
@@ -299,8 +300,9 @@ impl Shared<'_> {
             });
         }
         let failed = |error| write_error(at, &error);
-        let write = self.target.compress(at, cluster).map_err(failed)?;
+        let prepared = self.target.compress(at, cluster).map_err(failed);
         self.in_turn(piece, || {
+            let write = prepared?;
             if let Some(pace) = &self.pace {
                 lock(pace).wait(len);
             }
