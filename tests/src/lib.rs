@@ -25,6 +25,7 @@ mod layout;
 mod listed;
 pub mod long_run;
 mod moment;
+mod named;
 mod op;
 mod program;
 mod recorded;
@@ -52,6 +53,7 @@ pub use judge::{
 pub use layout::Layout;
 pub use listed::{Listed, Presence, name};
 pub use moment::{Moment, Sharing};
+pub use named::{Sources, code_spans, document, table_rows};
 pub use op::Op;
 pub use program::Program;
 pub use recorded::Recorded;

@@ -2,60 +2,24 @@
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::{Path, PathBuf};
 
 use holstein::{OpenOptions, Preallocation};
 use holstein_testkit::{Oracle, TempDir, Version};
+use holstein_tests::{Sources, document, table_rows};
 
 /// The version whose behaviour the list is about.
 const ORACLE: Version = Version { major: 10, minor: 0, patch: 0 };
 
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
-
-/// The cells of the table's rows.
-fn rows(text: &str) -> Vec<Vec<String>> {
-    text.lines()
-        .filter(|line| {
-            line.starts_with("| ") && !line.starts_with("| id ") && !line.starts_with("| -")
-        })
-        .map(|line| line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect())
-        .collect()
-}
-
-/// The names of all functions in the test files of the workspace.
-fn test_functions() -> std::io::Result<BTreeSet<String>> {
-    let mut names = BTreeSet::new();
-    let mut folders = vec![root().join("tests/tests")];
-    for package in fs::read_dir(root().join("crates"))? {
-        folders.push(package?.path().join("tests"));
-    }
-    for folder in folders.iter().filter(|folder| folder.is_dir()) {
-        for file in fs::read_dir(folder)? {
-            let path = file?.path();
-            if path.extension().is_some_and(|e| e == "rs") {
-                let text = fs::read_to_string(&path)?;
-                for part in text.split("fn ").skip(1) {
-                    names.extend(part.split('(').next().map(str::to_owned));
-                }
-            }
-        }
-    }
-    Ok(names)
-}
-
 #[test]
 fn each_difference_is_held_by_a_test_that_exists() -> std::io::Result<()> {
-    let rows = rows(&fs::read_to_string(root().join("docs/differences.md"))?);
+    let rows = table_rows(&document("docs/differences.md")?);
     assert!(rows.len() >= 10, "the table was not read: {rows:?}");
-    let tests = test_functions()?;
+    let sources = Sources::read()?;
     let mut ids = BTreeSet::new();
     for row in &rows {
         assert_eq!(row.len(), 5, "{row:?}");
         assert!(ids.insert(&row[0]), "{} stands twice", row[0]);
-        assert!(tests.contains(&row[4]), "{} names no test: {}", row[0], row[4]);
+        assert!(sources.has_test(&row[4]), "{} names no test: {}", row[0], row[4]);
     }
     Ok(())
 }

@@ -197,6 +197,21 @@ fn more_references_than_a_count_can_say_remain_an_error() {
     assert_eq!(after.bytes, image.bytes, "nothing was written");
 }
 
+/// The dirty and the corrupt bit go when all is well, and stay where something is left.
+#[test]
+fn a_repair_takes_the_marks_away() {
+    let shape = Shape::SHAPES[2];
+    let marked = |image: &Image| image.get(72) & 3;
+    let mut image = base::image(shape);
+    image.put(72, image.get(72) | 3);
+    let (_, after) = repaired("marks", &image, RepairKind::All);
+    assert_eq!(marked(&after), 0);
+    let places = Places::of(shape, &image);
+    image.put(places.l2_own + 8, image.get(places.l2_own));
+    let (_, after) = repaired("marks and a count that overflows", &image, RepairKind::All);
+    assert_eq!(marked(&after), 3);
+}
+
 /// The plan says what is written, and a plan that was made writes nothing by itself.
 #[test]
 fn plans_are_shown_before_they_are_done() {

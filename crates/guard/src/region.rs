@@ -155,3 +155,27 @@ impl Intent {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_and_templates_have_the_bits_of_the_format() {
+        use Region::{
+            ActiveL1, ActiveL2, BitmapDirectory, InactiveL1, InactiveL2, MainHeader, RefcountBlock,
+            RefcountTable, SnapshotTable,
+        };
+        let of = |kinds: &[Region]| {
+            kinds.iter().fold(RegionMask::NONE, |mask, kind| mask.union(kind.mask()))
+        };
+        let constant = [MainHeader, ActiveL1, RefcountTable, SnapshotTable, BitmapDirectory];
+        assert_eq!(RegionMask::CONSTANT, of(&constant));
+        let cached = [ActiveL2, RefcountBlock, InactiveL1];
+        assert_eq!(RegionMask::CACHED, RegionMask::CONSTANT.union(of(&cached)));
+        assert_eq!(RegionMask::ALL, RegionMask::CACHED.union(InactiveL2.mask()));
+        assert!(RegionMask::NONE.is_empty());
+        let bits = Region::ALL.map(|kind| kind.mask().bits());
+        assert_eq!(bits, [1, 2, 4, 8, 16, 32, 64, 128, 256], "the numbers of the option");
+    }
+}

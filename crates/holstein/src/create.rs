@@ -52,7 +52,7 @@ impl CreateOptions {
         Self {
             size,
             version: Version::V3,
-            cluster_size: 64 << 10,
+            cluster_size: 1 << holstein_format::limits::DEFAULT_CLUSTER_BITS,
             refcount_bits: 16,
             lazy_refcounts: false,
             extended_l2: false,

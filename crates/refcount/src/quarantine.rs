@@ -132,4 +132,19 @@ mod tests {
         assert!(q.pop(Epoch::new(9), None).is_some());
         assert_eq!(q.clusters(), 0);
     }
+
+    #[test]
+    fn each_reason_has_a_switch_of_its_own() {
+        for bits in 0..8_u8 {
+            let policy = DiscardPolicy {
+                request: bits & 1 != 0,
+                snapshot: bits & 2 != 0,
+                other: bits & 4 != 0,
+            };
+            assert_eq!(policy.passes(Freed::Request), policy.request);
+            assert_eq!(policy.passes(Freed::Snapshot), policy.snapshot);
+            assert_eq!(policy.passes(Freed::Other), policy.other);
+            assert!(policy.passes(Freed::Always) && !policy.passes(Freed::Replaced));
+        }
+    }
 }

@@ -238,6 +238,53 @@ mod tests {
         assert_eq!(options.lazy_refcounts, Some(true));
         assert_eq!(options.l2_cache_size, Some(1 << 20));
         assert!(options.no_backing);
+        for (name, passed) in [
+            ("request", [Some(true), None, None]),
+            ("snapshot", [None, Some(true), None]),
+            ("other", [None, None, Some(true)]),
+        ] {
+            let options = take(&format!("pass-discard-{name}=on")).expect("well formed");
+            let found = [
+                options.pass_discard_request,
+                options.pass_discard_snapshot,
+                options.pass_discard_other,
+            ];
+            assert_eq!(found, passed, "{name}");
+        }
+    }
+
+    #[test]
+    fn single_checks_change_the_template() {
+        let mask = |text: &str| {
+            overlap_mask(&take(text).expect("the options are well formed").overlap_check)
+        };
+        assert_eq!(mask(""), None);
+        assert_eq!(mask("overlap-check=none"), Some(OverlapCheck::NONE));
+        assert_eq!(mask("overlap-check.template=constant"), Some(OverlapCheck::CONSTANT));
+        assert_eq!(mask("overlap-check=cached"), Some(OverlapCheck::CACHED));
+        assert_eq!(mask("overlap-check=all"), Some(OverlapCheck::ALL));
+        for (n, name) in [
+            "main-header",
+            "active-l1",
+            "active-l2",
+            "refcount-table",
+            "refcount-block",
+            "snapshot-table",
+            "inactive-l1",
+            "inactive-l2",
+            "bitmap-directory",
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let single = OverlapCheck::from_bits(1 << n);
+            let on = mask(&format!("overlap-check=none,overlap-check.{name}=on"));
+            assert_eq!(on, Some(single), "{name}");
+            let off = mask(&format!("overlap-check=all,overlap-check.{name}=off"));
+            assert_eq!(off, Some(OverlapCheck::ALL.without(single)), "{name}");
+            let alone = mask(&format!("overlap-check.{name}=off"));
+            assert_eq!(alone, Some(OverlapCheck::CACHED.without(single)), "{name}");
+        }
     }
 
     #[test]
