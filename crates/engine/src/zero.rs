@@ -76,7 +76,9 @@ impl Disk {
         } else {
             end / unit * unit
         };
-        (start < end).then(|| GuestRange { start: GuestOffset::new(start), len: end - start })
+        // The rest of the last cluster is no unit of a range that ends before it begins.
+        let any = start < end && start < range.end().get();
+        any.then(|| GuestRange { start: GuestOffset::new(start), len: end - start })
     }
 
     /// Zeros a part of one cluster, or with extended L2 entries of one subcluster.

@@ -545,6 +545,30 @@ fn reading_only_writes_nothing() {
     assert!(world.storage.to_bytes().expect("small") == before);
 }
 
+/// Zeros within the last subcluster of the disk, which the disk ends in, write nothing past its end.
+#[test]
+fn zeros_in_the_last_subcluster_end_with_the_disk() {
+    let setup = Setup {
+        version: Version::V3,
+        cluster_bits: 21,
+        extended: true,
+        data_file: 1,
+        order: 4,
+        size: 366_592,
+        backing: None,
+        cache: (0, 0, 0),
+        keep: false,
+        punch: false,
+        numbering: None,
+    };
+    let mut world = World::new(&setup).expect("created");
+    world.step(Op::Write(210_930, 155_662, 1)).expect("written");
+    world.step(Op::Zero(327_681, 38_911, false)).expect("zeroed");
+    let all = world.bytes.len() as u64;
+    world.step(Op::Read(0, all)).expect("the same");
+    world.reopen().expect("the data file is as long as the disk");
+}
+
 /// The disk grows by less than a cluster over a longer backing file: what is encrypted in the data file
 /// up to the new end is zeros, not the file's own zeros taken for ciphertext.
 #[test]
