@@ -431,6 +431,41 @@ fn a_request_that_nobody_resumes_goes_on_at_the_end() -> TestResult {
 }
 
 #[test]
+fn corruption_is_said_once_and_only_writes_mark_it() -> TestResult {
+    let scratch = Scratch::new("corrupt")?;
+    let run = |name: &str, arguments: &[&str]| -> Result<String, Box<dyn Error>> {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_holstein"));
+        let output = command.arg0(name).args(arguments).current_dir(&scratch.0).output()?;
+        Ok([output.stdout, output.stderr]
+            .map(|b| String::from_utf8_lossy(&b).into_owned())
+            .concat())
+    };
+    run("qemu-img", &["create", "-q", "-f", "qcow2", "q.qcow2", "1M"])?;
+    run("qemu-io", &["-c", "write 0 128k", "q.qcow2"])?;
+    // The first entry of the L2 table, behind header, refcounts and L1 table.
+    let path = scratch.0.join("q.qcow2");
+    let mut bytes = fs::read(&path)?;
+    bytes[0x40000..0x40008].copy_from_slice(&0x8000_0000_0005_0200_u64.to_be_bytes());
+    fs::write(&path, bytes)?;
+    let reads = ["-c", "read 0 4k", "-c", "read 0 4k", "-c", "read 64k 4k", "q.qcow2"];
+    for arguments in [&reads[..], &[&["-r"][..], &reads[..]].concat()] {
+        let text = run("qemu-io", arguments)?;
+        assert_eq!(text.matches("qcow2: Image is corrupt: ").count(), 1, "{text}");
+        assert_eq!(text.matches("read failed: Input/output error").count(), 2, "{text}");
+        assert!(text.contains("read 4096/4096 bytes at offset 65536"), "{text}");
+    }
+    let text = run("qemu-img", &["map", "q.qcow2"])?;
+    assert!(text.contains("qemu-img: Could not read file metadata: Input/output error"), "{text}");
+    assert!(run("qemu-img", &["info", "q.qcow2"])?.contains("corrupt: false"));
+    let writes = ["-c", "read 0 4k", "-c", "write 0 4k", "-c", "write 64k 4k", "q.qcow2"];
+    let text = run("qemu-io", &writes)?;
+    assert_eq!(text.matches("qcow2: Marking image as corrupt: ").count(), 1, "{text}");
+    assert_eq!(text.matches("write failed: ").count(), 2, "{text}");
+    assert!(run("qemu-img", &["info", "q.qcow2"])?.contains("corrupt: true"));
+    Ok(())
+}
+
+#[test]
 fn lines_of_standard_input_and_the_order_of_both_outputs() -> TestResult {
     let inputs = [
         "",

@@ -35,8 +35,7 @@ pub(crate) struct Qcow2Disk {
     /// The file has holes under clusters that are mapped: what they hold is asked of the file.
     has_holes: bool,
     name: String,
-    /// That the image is corrupt was said.
-    told: AtomicBool,
+    told: Told,
 }
 
 /// An engine's error as the commands print it.
@@ -58,19 +57,43 @@ fn unflushed(error: DiskError) -> DiskError {
         .with_hint(format!("{name}: Failed to flush the refcount block cache: {reason}"))
 }
 
-fn failed(error: holstein::Error) -> DiskError {
-    engine_error(&error)
+/// What was said about the image: that it is corrupt, and that it is now marked so.
+#[derive(Debug, Default)]
+struct Told {
+    corrupt: AtomicBool,
+    marked: AtomicBool,
 }
 
-/// Says that the image is now marked as corrupt, and why.
-fn say_corrupt(error: &holstein::Error) {
-    let why = match error.overlap() {
-        Some(region) => format!("Preventing invalid write on metadata (overlaps with {region})"),
-        None => error.to_string(),
-    };
-    out::error_text(&format!(
-        "qcow2: Marking image as corrupt: {why}; further corruption events will be suppressed\n"
-    ));
+impl Told {
+    /// A request for reading failed; says once if that was for corruption. Nothing is marked then.
+    fn not_read(&self, error: holstein::Error) -> DiskError {
+        if error.finds_corruption() && !self.corrupt.swap(true, Ordering::Relaxed) {
+            out::error_text(&format!(
+                "qcow2: Image is corrupt: {error}; further non-fatal corruption events will be \
+                 suppressed\n"
+            ));
+        }
+        engine_error(&error)
+    }
+
+    /// A request for writing failed; says once if that was for corruption, for which the image is
+    /// marked now.
+    fn not_written(&self, error: holstein::Error) -> DiskError {
+        if error.finds_corruption() && !self.marked.swap(true, Ordering::Relaxed) {
+            self.corrupt.store(true, Ordering::Relaxed);
+            let why = match error.overlap() {
+                Some(region) => {
+                    format!("Preventing invalid write on metadata (overlaps with {region})")
+                }
+                None => error.to_string(),
+            };
+            out::error_text(&format!(
+                "qcow2: Marking image as corrupt: {why}; further corruption events will be \
+                 suppressed\n"
+            ));
+        }
+        engine_error(&error)
+    }
 }
 
 fn not_amended(error: holstein::Error) -> DiskError {
@@ -80,7 +103,7 @@ fn not_amended(error: holstein::Error) -> DiskError {
              refcount of {count}",
             at.get()
         )),
-        _ => failed(error),
+        _ => engine_error(&error),
     }
 }
 
@@ -113,14 +136,7 @@ impl Qcow2Disk {
         name: String,
     ) -> Self {
         let has_holes = has_holes(&file, image.cluster_size());
-        Self {
-            engine: Engine::Read(image),
-            file,
-            backing,
-            has_holes,
-            name,
-            told: AtomicBool::new(false),
-        }
+        Self { engine: Engine::Read(image), file, backing, has_holes, name, told: Told::default() }
     }
 
     /// A disk over an image that is open for reading and writing.
@@ -131,14 +147,7 @@ impl Qcow2Disk {
         name: String,
     ) -> Self {
         let has_holes = has_holes(&file, image.cluster_size());
-        Self {
-            engine: Engine::Write(image),
-            file,
-            backing,
-            has_holes,
-            name,
-            told: AtomicBool::new(false),
-        }
+        Self { engine: Engine::Write(image), file, backing, has_holes, name, told: Told::default() }
     }
 
     /// Runs a request for writing, and says once that it found the image to be corrupt.
@@ -146,12 +155,7 @@ impl Qcow2Disk {
         &'a self,
         request: impl FnOnce(&'a Image) -> std::result::Result<T, holstein::Error>,
     ) -> Result<T> {
-        request(self.writable()?).map_err(|error| {
-            if error.finds_corruption() && !self.told.swap(true, Ordering::Relaxed) {
-                say_corrupt(&error);
-            }
-            failed(error)
-        })
+        request(self.writable()?).map_err(|error| self.told.not_written(error))
     }
 
     pub(super) fn writable(&self) -> Result<&Image> {
@@ -203,11 +207,13 @@ impl Disk for Qcow2Disk {
     }
 
     fn read_at(&self, at: u64, into: &mut [u8]) -> Result<()> {
-        on_engine!(self, image => image.read_at(at, into)).map_err(failed)
+        on_engine!(self, image => image.read_at(at, into))
+            .map_err(|error| self.told.not_read(error))
     }
 
     fn read_vectored(&self, at: u64, into: &mut [IoSliceMut<'_>]) -> Result<()> {
-        on_engine!(self, image => image.read_vectored_at(at, into)).map_err(failed)
+        on_engine!(self, image => image.read_vectored_at(at, into))
+            .map_err(|error| self.told.not_read(error))
     }
 
     fn write_at(&self, at: u64, from: &[u8], fua: bool) -> Result<()> {
@@ -222,7 +228,7 @@ impl Disk for Qcow2Disk {
 
     fn compress<'a>(&'a self, at: u64, from: &'a [u8]) -> Result<CompressedWrite<'a>> {
         let image = self.writable()?;
-        let data = image.compress(at, from).map_err(failed)?;
+        let data = image.compress(at, from).map_err(|error| engine_error(&error))?;
         Ok(Box::new(move || self.write(|image| image.write_compressed(&data))))
     }
 
@@ -277,7 +283,8 @@ impl Disk for Qcow2Disk {
         if len == 0 {
             return Ok(Status::nothing());
         }
-        let extent = on_engine!(self, image => image.extent_at(at, len)).map_err(failed)?;
+        let extent = on_engine!(self, image => image.extent_at(at, len))
+            .map_err(|error| self.told.not_read(error))?;
         let len = len.min(extent.len);
         if extent.kind != ExtentKind::Unallocated {
             return self.own_status_of(len, &extent);
@@ -290,11 +297,13 @@ impl Disk for Qcow2Disk {
     }
 
     fn read_own(&self, at: u64, into: &mut [u8]) -> Result<OwnRead> {
-        on_engine!(self, image => image.read_own(at, into)).map_err(failed)
+        on_engine!(self, image => image.read_own(at, into))
+            .map_err(|error| self.told.not_read(error))
     }
 
     fn own_status(&self, at: u64, len: u64) -> Result<(Status, bool)> {
-        let extent = on_engine!(self, image => image.extent_at(at, len)).map_err(failed)?;
+        let extent = on_engine!(self, image => image.extent_at(at, len))
+            .map_err(|error| self.told.not_read(error))?;
         let len = len.min(extent.len);
         match extent.kind {
             ExtentKind::Unallocated => Ok((Status { len, zero: true, ..Status::nothing() }, false)),
@@ -354,12 +363,9 @@ impl Disk for Qcow2Disk {
     fn close(self: Box<Self>) -> Result<()> {
         let Self { engine, told, .. } = *self;
         match engine {
-            Engine::Write(image) => image.close().map_err(|error| {
-                if error.overlap().is_some() && !told.into_inner() {
-                    say_corrupt(&error);
-                }
-                unflushed(failed(error))
-            }),
+            Engine::Write(image) => {
+                image.close().map_err(|error| unflushed(told.not_written(error)))
+            }
             Engine::Read(_) | Engine::Snapshot(_) => Ok(()),
         }
     }

@@ -63,7 +63,7 @@ fn for_each(
     let mut joined: Option<(u64, Status)> = None;
     while at < end {
         let next = disk.status(at, end - at).map_err(|error| {
-            Failure::message(format!("Failed to read image metadata: {}", error.strerror()))
+            Failure::message(format!("Could not read file metadata: {}", error.strerror()))
         })?;
         let len = next.len.clamp(1, end - at);
         let next = Status { len, ..next };
