@@ -123,15 +123,7 @@ fn run(args: &Args) -> Outcome {
     };
     let mut progress = Progress::start(args.has("progress") && !args.has("quiet"), 1.0);
     let converted = convert(&plan, &mut progress);
-    if let Err(Failure::Error(prefix, error, _)) = &converted {
-        out::report(prefix, error);
-    }
-    progress.finish(converted.is_ok());
-    match converted {
-        Ok(()) => Ok(0),
-        Err(Failure::Error(..)) => Err(Failure::Said(1)),
-        Err(other) => Err(other),
-    }
+    progress.conclude(converted)
 }
 
 /// Judges the command line as far as no file is needed; nothing is left where it asked for help.

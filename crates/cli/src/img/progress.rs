@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::{Failure, Outcome};
 use crate::out::{self, say};
 
 /// How far a command is.
@@ -51,6 +52,19 @@ impl Progress {
         if self.shown {
             say!("\n");
             out::flush();
+        }
+    }
+
+    /// Says how a command ended: its error, where it has one, goes before the end of the line.
+    pub(super) fn conclude(self, result: Result<(), Failure>) -> Outcome {
+        if let Err(Failure::Error(prefix, error, _)) = &result {
+            out::report(prefix, error);
+        }
+        self.finish(result.is_ok());
+        match result {
+            Ok(()) => Ok(0),
+            Err(Failure::Error(_, _, status)) => Err(Failure::Said(status)),
+            Err(other) => Err(other),
         }
     }
 

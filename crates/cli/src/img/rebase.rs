@@ -112,6 +112,17 @@ fn run(args: &Args) -> Outcome {
             "Must specify backing file (-b) or use unsafe mode (-u)".to_owned(),
         ));
     }
+    let mut progress = Progress::start(args.has("progress") && !args.has("quiet"), 2.0);
+    let rebased = rebase(args, filename, backing, &mut progress);
+    progress.conclude(rebased)
+}
+
+fn rebase(
+    args: &Args,
+    filename: &str,
+    backing: Option<&str>,
+    progress: &mut Progress,
+) -> Result<(), Failure> {
     let cache = cache_mode(args, "cache", CacheMode::WRITEBACK, "cache option")?;
     let below = cache_mode(args, "backing-cache", CacheMode::WRITEBACK, "source cache option")?;
     let flags = OpenFlags { cache, backing: !args.has("unsafe"), ..OpenFlags::WRITE };
@@ -133,8 +144,7 @@ fn run(args: &Args) -> Outcome {
         let changed = writable(&*disk)?.set_backing_file(name.stored());
         let closed = disk.close();
         changed.map_err(|error| name.not_changed(&error))?;
-        closed?;
-        return Ok(0);
+        return Ok(closed?);
     }
     let new = match name.name {
         None => New::Nothing,
@@ -151,18 +161,15 @@ fn run(args: &Args) -> Outcome {
         }
     };
     let disk = chain.into_overlay(&args.objects).map_err(unopened)?;
-    let mut progress = Progress::start(args.has("progress") && !args.has("quiet"), 2.0);
     let rebased = RebaseOptions::new().compress(args.has("compress")).run(
         writable(&*disk)?,
         new.of(),
         name.stored(),
         &mut |done, total| progress.update(done, total),
     );
-    progress.finish(rebased.is_ok());
     let closed = disk.close();
     rebased.map_err(|error| name.not_changed(&error))?;
-    closed?;
-    Ok(0)
+    Ok(closed?)
 }
 
 /// What is shown under the image afterwards.
