@@ -6,8 +6,11 @@ mod hazard;
 use std::sync::Arc;
 
 use hazard::{CLUSTER, COPIED, Crafted, OFFSET};
-use holstein::{CreateOptions, ErrorKind, Image, OpenOptions, OverlapCheck, Preallocation, Region};
+use holstein::{
+    CreateOptions, ErrorKind, Image, OpenOptions, OverlapCheck, Preallocation, Region, Secret,
+};
 use holstein_storage::MemStorage;
+use holstein_testkit::{Entry, RecordingStorage};
 
 type TestResult = Result<(), Box<dyn std::error::Error>>;
 
@@ -16,6 +19,34 @@ fn clusters_are_64_kib_unless_told_otherwise() -> TestResult {
     let image = CreateOptions::new(1 << 20).create_on(Arc::new(MemStorage::new()))?;
     assert_eq!(image.cluster_size(), 65_536);
     assert_eq!(holstein::format::limits::DEFAULT_CLUSTER_BITS, 16);
+    Ok(())
+}
+
+/// Memory for what is encrypted is bounded by a step, however long the request.
+#[test]
+fn encrypted_writes_go_in_steps() -> TestResult {
+    let storage = Arc::new(RecordingStorage::new(MemStorage::new())?);
+    let secret = Secret::new(b"pass".to_vec());
+    let image = CreateOptions::new(16 << 20)
+        .legacy_aes(secret)
+        .create_on(Arc::<RecordingStorage<MemStorage>>::clone(&storage))?;
+    let written = vec![0x5a; 9 << 20];
+    image.write_at(1 << 20, &written)?;
+    image.write_at(1 << 20, &written)?;
+    let lengths = storage
+        .log()
+        .entries()
+        .iter()
+        .map(|entry| match entry {
+            Entry::Write { data, .. } => data.len(),
+            _ => 0,
+        })
+        .collect::<Vec<_>>();
+    assert_eq!(lengths.iter().max(), Some(&(2 << 20)), "no write is longer than a step");
+    let mut read = vec![0; written.len()];
+    image.read_at(1 << 20, &mut read)?;
+    assert!(read == written);
+    image.close()?;
     Ok(())
 }
 

@@ -680,3 +680,24 @@ fn streams_share_clusters_as_far_as_counts_go() {
     let stream = world.reserve_bytes(10, &[]).expect("there is room");
     assert_eq!(stream.range().start.get(), 3 * cluster);
 }
+
+/// A cluster of streams that was given up and handed out again is another's.
+#[test]
+fn a_stream_does_not_go_on_in_a_cluster_that_became_anothers() {
+    let config = Config {
+        cluster_bits: 12,
+        order: 4,
+        blocks: 4,
+        initial: vec![0, 0, 1],
+        policy: (true, true, true),
+    };
+    let mut world = World::new(&config);
+    let stream = world.reserve_bytes(1000, &[]).expect("there is room");
+    let first = stream.range().start.get() / 4096;
+    drop(stream);
+    let reservation = world.reserve(1).expect("there is room");
+    assert_eq!(world.refcounts.commit(reservation).get(), first);
+    let stream = world.reserve_bytes(1000, &[]).expect("there is room");
+    assert_ne!(stream.range().start.get() / 4096, first);
+    assert_eq!(world.ask(first).expect("at hand"), 1);
+}
