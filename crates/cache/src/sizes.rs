@@ -141,6 +141,9 @@ mod tests {
         let large = CacheSizes::default().resolve(g, 1 << 40).expect("defaults are consistent");
         assert_eq!((large.l2_slice, large.l2_slices), (4096, 8192));
         assert_eq!(large.refcount_blocks, 4);
+        let none = CacheSizes { l2: Some(1), refcount: Some(1), ..CacheSizes::default() };
+        let least = none.resolve(g, 1 << 40).expect("sizes below the least are raised");
+        assert_eq!((least.l2_slices, least.refcount_blocks), (2, 4));
     }
 
     #[test]

@@ -477,3 +477,27 @@ fn a_word_is_never_older_than_what_was_acknowledged() {
         }
     });
 }
+
+/// A table that is held stays, and can go when the last hold is dropped.
+#[test]
+fn a_held_table_stays_until_it_is_let_go() {
+    let cache = TableCache::new(512, 4);
+    let zeros = |n: u64| cache.install_zeros(HostOffset::new(n * 512));
+    let mut holds = Vec::new();
+    let full = (1..1000_u64).find(|n| {
+        let result = zeros(*n);
+        holds.extend(cache.hold(HostOffset::new(n * 512)));
+        result.is_err()
+    });
+    let full = full.expect("a small cache is full some day");
+    for hold in &holds {
+        assert!(cache.read(hold.at(), |_| ()).is_some(), "held tables stay");
+    }
+    // New tables are dirty until a run has written them.
+    let mut writes = Vec::new();
+    cache.capture(&mut writes, |_| Rung::Links);
+    cache.settle(&writes, true);
+    assert!(zeros(full).is_err(), "clean ones stay as well while they are held");
+    holds.clear();
+    zeros(full).expect("there is room again");
+}
