@@ -23,16 +23,21 @@ pub(super) fn row(record: &SnapshotRecord) -> String {
     let icount = record.icount().map_or_else(|| "--".to_owned(), |icount| icount.to_string());
     format!(
         "{:<7} {:<16} {:>8} {:>19} {clock:>15} {icount:>10}",
-        Escaped(&record.id).to_string(),
-        Escaped(&record.name).to_string(),
+        Escaped(shown(&record.id)).to_string(),
+        Escaped(shown(&record.name)).to_string(),
         human_size(record.vm_state_size()),
         local_time::format(record.date_sec.into()),
     )
 }
 
+/// A word as far as it is shown: up to its first byte of 0, as in C.
+fn shown(word: &[u8]) -> &[u8] {
+    word.split(|byte| *byte == 0).next().unwrap_or_default()
+}
+
 /// The JSON object of a snapshot.
 pub(super) fn to_json(record: &SnapshotRecord) -> Json {
-    let text = |bytes: &[u8]| Json::Str(String::from_utf8_lossy(bytes).into_owned());
+    let text = |bytes: &[u8]| Json::Str(String::from_utf8_lossy(shown(bytes)).into_owned());
     let mut out = Json::Map(Vec::new());
     if let Some(icount) = record.icount() {
         out.push("icount", icount);
@@ -45,4 +50,17 @@ pub(super) fn to_json(record: &SnapshotRecord) -> Json {
     out.push("id", text(&record.id));
     out.push("vm-state-size", record.vm_state_size());
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_end_at_their_first_byte_of_0() {
+        assert_eq!(shown(b"name"), b"name");
+        assert_eq!(shown(b""), b"");
+        assert_eq!(shown(b"a\0b\0\0"), b"a");
+        assert_eq!(shown(&[0; 65_535]), b"");
+    }
 }
