@@ -2,9 +2,9 @@
 
 use holstein_format::{
     AutoclearFeatures, BitmapDirectoryEntry, BitmapFlags, CompatibleFeatures, CompressionType,
-    CryptMethod, DecodePurpose, Header, IncompatibleFeatures, Version,
+    CryptMethod, DecodePurpose, Header, IncompatibleFeatures, RecordError, Version,
 };
-use holstein_snapshot::SnapshotTable;
+use holstein_snapshot::{SnapshotError, SnapshotTable};
 use holstein_storage::Storage;
 
 use super::luks::luks_facts;
@@ -30,9 +30,8 @@ impl QcowFacts {
     /// One of them is broken, or the image has features that are unknown.
     pub(crate) fn read(file: &FileNode) -> Result<Self, DiskError> {
         let header = read_header(file, DecodePurpose::Use)?;
-        let snapshots = SnapshotTable::read(&*file.storage, &header).map_err(|error| {
-            DiskError::new(libc::EIO, format!("Could not read snapshots: {error}"))
-        })?;
+        let snapshots = SnapshotTable::read(&*file.storage, &header)
+            .map_err(|error| no_snapshots(&error, header.nb_snapshots))?;
         let specific = specific(&*file.storage, &header)?;
         Ok(Self { header, specific, snapshots })
     }
@@ -56,6 +55,21 @@ impl QcowFacts {
     pub(crate) fn backing_format(&self) -> Option<String> {
         self.header.backing_format().map(lossy)
     }
+}
+
+/// Why the table of so many snapshots could not be read, and whether a repair can cut it.
+fn no_snapshots(error: &SnapshotError, count: u32) -> DiskError {
+    let failed = DiskError::new(libc::EIO, format!("Could not read snapshots: {error}"));
+    let what = match error {
+        SnapshotError::TableTooLarge { index, .. } => {
+            format!("all {} overhanging snapshots", count.saturating_sub(*index))
+        }
+        SnapshotError::Record { source: RecordError::ExtraTooLarge { .. }, .. } => {
+            "this extra metadata".to_owned()
+        }
+        _ => return failed,
+    };
+    failed.with_hint(format!("You can force-remove {what} with qemu-img check -r all"))
 }
 
 fn lossy(bytes: &[u8]) -> String {
@@ -140,4 +154,23 @@ fn bitmaps(storage: &dyn Storage, header: &Header) -> Result<Option<Json>, DiskE
         ]));
     }
     Ok(Some(Json::List(list)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use holstein_units::HostOffset;
+
+    #[test]
+    fn tables_that_a_repair_can_cut_say_so() {
+        let at = HostOffset::new(0x10000);
+        let large = no_snapshots(&SnapshotError::TableTooLarge { at, index: 507 }, 508);
+        let hint = "You can force-remove all 1 overhanging snapshots with qemu-img check -r all";
+        assert_eq!(large.hint(), Some(hint));
+        let source = RecordError::ExtraTooLarge { size: 65_536 };
+        let extra = no_snapshots(&SnapshotError::Record { index: 3, at, source }, 4);
+        let hint = "You can force-remove this extra metadata with qemu-img check -r all";
+        assert_eq!(extra.hint(), Some(hint));
+        assert_eq!(no_snapshots(&SnapshotError::Truncated { index: 0, at }, 1).hint(), None);
+    }
 }
