@@ -117,7 +117,13 @@ impl Disk {
                 }
             }
         }
-        if !self.has_data_file() && end > self.file.len()? {
+        if self.has_data_file() || end == 0 {
+            return Ok(());
+        }
+        // Nobody writes past `end` between the look at the length and the change of it, which would
+        // cut that off.
+        let _quiet = self.quiet();
+        if end > self.file.len()? {
             self.file.set_len(end)?;
         }
         Ok(())
