@@ -78,25 +78,6 @@ impl Refcounts {
         })
     }
 
-    /// The clusters that [`Self::lower`] would leave one reference. Writes nothing.
-    ///
-    /// # Errors
-    /// I/O.
-    pub fn left_sole(&self, counted: &References) -> Result<ClusterRuns, RefcountError> {
-        self.0.load_table()?;
-        let order = self.0.order;
-        let mut sole = ClusterRuns::default();
-        self.0.each_block(counted, Err, |_, bytes, clusters| {
-            for (cluster, slot, times) in clusters {
-                if order.read(bytes, slot).checked_sub(times) == Some(1) {
-                    sole.push(cluster.get());
-                }
-            }
-            Ok(())
-        })?;
-        Ok(sole)
-    }
-
     /// Adds the references that were counted. The blocks are written, and durable after the next
     /// barrier.
     ///
@@ -123,22 +104,19 @@ impl Refcounts {
     ///
     /// A block that cannot be read or written stays as it is, which is a leak, and the others are
     /// changed all the same.
-    ///
-    /// # Errors
-    /// The first thing that went wrong.
-    pub fn lower(
-        &self,
-        run: &RunGuard<'_>,
-        counted: &References,
-        freed: Freed,
-    ) -> Result<(), RefcountError> {
-        self.0.load_table()?;
+    pub fn lower(&self, run: &RunGuard<'_>, counted: &References, freed: Freed) -> Lowered {
+        let mut lowered = Lowered::default();
+        if let Err(error) = self.0.load_table() {
+            lowered.failed = Some(error);
+            return lowered;
+        }
         let mut free = ClusterRuns::default();
-        let mut failed = None;
-        let seen = |cluster, count| {
-            if count == 0 {
-                free.push(cluster);
-            }
+        let sole = &mut lowered.sole;
+        let failed = &mut lowered.failed;
+        let seen = |cluster, count| match count {
+            0 => free.push(cluster),
+            1 => sole.push(cluster),
+            _ => {}
         };
         let note = |error| {
             failed.get_or_insert(error);
@@ -147,8 +125,17 @@ impl Refcounts {
         let ended = self.0.change_blocks(run, counted, Adjust::Lower, &mut 0, seen, note);
         debug_assert!(ended.is_ok(), "errors are noted");
         self.0.release_runs(&free, freed);
-        failed.map_or(Ok(()), Err)
+        lowered
     }
+}
+
+/// What [`Refcounts::lower`] did.
+#[derive(Debug, Default)]
+pub struct Lowered {
+    /// Clusters that have one reference left.
+    pub sole: ClusterRuns,
+    /// The first thing that went wrong.
+    pub failed: Option<RefcountError>,
 }
 
 impl Inner {

@@ -38,7 +38,7 @@ mod width;
 pub use allocator::{
     ClusterAllocator, Counted, Forfeit, Provenance, Reservation, Reserved, Wanted,
 };
-pub use bulk::{Adjust, ClusterRuns};
+pub use bulk::{Adjust, ClusterRuns, Lowered};
 pub use error::RefcountError;
 pub use quarantine::{DiscardPolicy, Freed};
 pub use refcounts::{RefcountLayout, Refcounts};

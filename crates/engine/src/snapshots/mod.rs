@@ -6,7 +6,7 @@
 //! ```text
 //!   create: counts judged | L1 copy, new list -> counts up -> barrier -> COPIED off -> barrier -> header
 //!   apply:  counts judged | new L1 without COPIED -> counts up -> barrier -> header -> barrier -> old tree down
-//!   delete: counts judged | new list -> barrier -> header -> barrier -> COPIED on -> barrier -> counts down -> barrier
+//!   delete: counts judged | new list -> barrier -> header -> barrier -> counts down -> barrier -> COPIED on
 //! ```
 //!
 //! # Crash outcomes

@@ -2,7 +2,7 @@
 
 use holstein_cache::RunGuard;
 use holstein_mapping::Tree;
-use holstein_refcount::{Adjust, Freed, References, Tally};
+use holstein_refcount::{Adjust, ClusterRuns, Freed, References, Tally};
 use holstein_units::HostCluster;
 
 use super::progress::Steps;
@@ -70,29 +70,29 @@ impl Disk {
         if result.is_err() && done.get() > 0 {
             // The error is what matters; counts that stay too high are leaks.
             let _ = self.each_window(bundle, steps, &mut |counted| {
-                let _ = self.refcounts.lower(run, &counted.below(done), Freed::Snapshot);
+                self.refcounts.lower(run, &counted.below(done), Freed::Snapshot);
                 Ok(())
             });
         }
         result
     }
 
-    /// Drops a reference to all of a bundle, window by window, after `before` was called. Goes on after
-    /// an error, and tells of the first.
+    /// Drops a reference to all of a bundle; `sole` gets the clusters that have one left, window by
+    /// window. Goes on after an error, and tells of the first.
     pub(super) fn lower(
         &self,
         run: &RunGuard<'_>,
         bundle: &Bundle<'_>,
         steps: &mut Steps<'_>,
-        before: &mut dyn FnMut(&References) -> Result<(), EngineError>,
+        sole: &mut dyn FnMut(&ClusterRuns) -> Result<(), EngineError>,
     ) -> Result<(), EngineError> {
         let mut first = None;
         let ended = self.each_window(bundle, steps, &mut |counted| {
-            let ready = before(counted);
             let lowered = self.refcounts.lower(run, counted, Freed::Snapshot);
-            let lowered =
-                lowered.map_err(|e| EngineError::from(holstein_mapping::MapError::from(e)));
-            if let Err(error) = ready.and(lowered) {
+            if let Some(error) = lowered.failed {
+                first.get_or_insert(holstein_mapping::MapError::from(error).into());
+            }
+            if let Err(error) = sole(&lowered.sole) {
                 first.get_or_insert(error);
             }
             Ok(())
@@ -103,8 +103,7 @@ impl Disk {
         }
     }
 
-    /// Sets COPIED on what is about to be the disk's alone, and then lowers the counts of a bundle: a
-    /// crash in between leaves counts that are too high, and no flag that is missing. All is durable
+    /// Lowers the counts of a bundle, and then sets COPIED on what is the disk's alone. All is durable
     /// when this returns.
     pub(super) fn let_go(
         &self,
@@ -112,15 +111,13 @@ impl Disk {
         bundle: &Bundle<'_>,
         steps: &mut Steps<'_>,
     ) -> Result<(), EngineError> {
-        let lowered = self.lower(run, bundle, steps, &mut |counted| {
-            let sole =
-                self.refcounts.left_sole(counted).map_err(holstein_mapping::MapError::from)?;
-            let set = self.mapping.set_copied(run, &sole);
+        let lowered = self.lower(run, bundle, steps, &mut |sole| {
+            run.file().barrier()?;
+            let set = self.mapping.set_copied(run, sole);
             if set.is_err() {
                 // A flag that is missing costs a copy later, and a check complains: try once more.
-                let _ = self.mapping.set_copied(run, &sole);
+                let _ = self.mapping.set_copied(run, sole);
             }
-            run.file().barrier()?;
             Ok(set?)
         });
         run.file().barrier()?;
