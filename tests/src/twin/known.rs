@@ -13,7 +13,8 @@ pub enum Known {
     /// A version 2 image that grows below the end of its backing file shows that file's bytes in its
     /// last cluster, and cannot grow further. Holstein refuses both.
     GrowOverLongerBacking,
-    /// A snapshot that is refused, since a refcount would overflow, leaves leaks.
+    /// A snapshot that is refused, since a refcount would overflow, leaves leaks, some of them under
+    /// COPIED flags.
     LeaksAfterRefusal,
     /// A shrunk image keeps empty tables, which counts of one bit cannot share with a snapshot.
     EmptyTablesKept,
