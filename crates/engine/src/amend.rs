@@ -49,7 +49,7 @@ impl Disk {
         if let Some(why) = self.downgrade_refused() {
             return Err(EngineError::Amend { why });
         }
-        if self.cipher.is_some() && self.shows_backing() && !snapshots.is_empty() {
+        if self.config.cipher.is_some() && self.shows_backing() && !snapshots.is_empty() {
             // What to write for zeros depends on who reads them.
             let why = "an encrypted disk over a backing file has snapshots";
             return Err(EngineError::Amend { why });

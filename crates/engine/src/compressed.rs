@@ -64,7 +64,7 @@ impl Disk {
     /// [`EngineError::CompressEncrypted`].
     pub fn compress<'a>(&self, at: u64, from: &'a [u8]) -> Result<CompressedData<'a>, EngineError> {
         let range = self.check_range(at, from.len() as u64)?;
-        if self.cipher.is_some() {
+        if self.config.cipher.is_some() {
             return Err(EngineError::CompressEncrypted);
         }
         if self.has_data_file() {
@@ -82,12 +82,12 @@ impl Disk {
             data.streams.resize(start + size - 1, 0);
             let out = &mut data.streams[start..];
             let fit = if bytes.len() == size {
-                self.codec.compress(bytes, out)
+                self.config.codec.compress(bytes, out)
             } else {
                 // What is past the end of the disk is zeros.
                 let mut whole = bytes.to_vec();
                 whole.resize(size, 0);
-                self.codec.compress(&whole, out)
+                self.config.codec.compress(&whole, out)
             };
             let fit = fit.map_err(|source| EngineError::Compress {
                 at: range.start + (data.parts.len() as u64 * cluster),

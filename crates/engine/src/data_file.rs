@@ -14,11 +14,6 @@ use holstein_units::{GuestRange, HostOffset, HostRange};
 use crate::EngineError;
 use crate::disk::Disk;
 
-/// The same bytes in the data file.
-fn in_data_file(range: GuestRange) -> HostRange {
-    HostRange { start: HostOffset::new(range.start.get()), len: range.len }
-}
-
 impl Disk {
     /// Whether payload is in an external data file.
     pub(crate) fn has_data_file(&self) -> bool {
@@ -31,14 +26,16 @@ impl Disk {
             && self.read_header().autoclear.contains(AutoclearFeatures::RAW_DATA_FILE)
     }
 
-    /// A part of a cluster without what lies past the end of the disk, where there is a data file, which
+    /// The tail of a plan, without what lies past the end of the disk where there is a data file, which
     /// ends there. While the disk grows its old end is passed, and the file is cut afterwards.
-    pub(crate) fn within_data_file(&self, plan: &WritePlan, part: CowPart) -> CowPart {
+    pub(crate) fn tail(&self, plan: &WritePlan) -> Option<CowPart> {
+        let part = plan.tail()?;
         if !self.has_data_file() || plan.guest().start.get() >= self.size() {
-            return part;
+            return Some(part);
         }
         let inside = self.size().saturating_sub(part.guest.start.get());
-        CowPart { guest: part.guest.split_at(inside).0, ..part }
+        let guest = part.guest.split_at(inside).0;
+        (!guest.is_empty()).then_some(CowPart { guest, ..part })
     }
 
     /// Does to the data file what a change of whole clusters or parts of them does to the disk, before
@@ -51,14 +48,9 @@ impl Disk {
         if !self.has_data_file() {
             return Ok(());
         }
-        let inside = self.size().saturating_sub(range.start.get());
-        let range = in_data_file(range.split_at(inside).0);
-        if range.is_empty() {
-            return Ok(());
-        }
+        let range = HostRange { start: HostOffset::new(range.start.get()), len: range.len };
         if self.is_data_file_raw() {
-            self.file.clear(Intent::Payload, range)?.write_zeroes()?;
-            return Ok(());
+            return self.zero_old_data(range);
         }
         let request = matches!(
             change,
@@ -67,8 +59,8 @@ impl Disk {
                 | Change::Zero { unmap: true }
                 | Change::ZeroEmpty { unmap: true }
         );
-        if request && self.discard.request {
-            self.file.discard_data(range);
+        if request && self.config.discard.request {
+            self.file.discard_data(self.on_disk(range));
         }
         Ok(())
     }
@@ -83,11 +75,15 @@ impl Disk {
 
     /// Makes a range of the data file read as zeros, as far as it is within the present disk.
     pub(crate) fn zero_old_data(&self, range: HostRange) -> Result<(), EngineError> {
-        let inside = self.size().saturating_sub(range.start.get());
-        let range = range.split_at(inside).0;
+        let range = self.on_disk(range);
         if range.is_empty() {
             return Ok(());
         }
         Ok(self.file.clear(Intent::Payload, range)?.write_zeroes()?)
+    }
+
+    /// The part of a range of the data file that is within the present disk.
+    fn on_disk(&self, range: HostRange) -> HostRange {
+        range.split_at(self.size().saturating_sub(range.start.get())).0
     }
 }

@@ -48,6 +48,26 @@ pub struct DiskConfig {
     pub listener: Option<Arc<dyn Listener>>,
 }
 
+impl DiskConfig {
+    /// For reading alone: caches of default sizes, nothing below, nothing encrypted.
+    #[must_use]
+    pub fn reading(codec: Arc<dyn ClusterCodec>) -> Self {
+        Self {
+            writable: false,
+            cache: CacheSizes::default(),
+            overlap: RegionMask::NONE,
+            discard: DiscardPolicy::default(),
+            discard_no_unref: false,
+            backing: None,
+            names_backing: false,
+            data_file: None,
+            codec,
+            cipher: None,
+            listener: None,
+        }
+    }
+}
+
 /// An open disk.
 ///
 /// # Concurrency
@@ -61,27 +81,19 @@ pub struct Disk {
     pub(crate) geometry: Geometry,
     pub(crate) version: Version,
     pub(crate) size: AtomicU64,
-    pub(crate) backing: Option<Arc<dyn Backing>>,
-    pub(crate) codec: Arc<dyn ClusterCodec>,
-    pub(crate) cipher: Option<Arc<dyn SectorCipher>>,
     /// Sectors of the file that are being encrypted in place.
     pub(crate) sectors: Arc<RangeTickets>,
-    pub(crate) discard_no_unref: bool,
-    pub(crate) discard: DiscardPolicy,
     /// The end of the last new cluster whose tail was left to the file's own zeros.
     pub(crate) data_end: AtomicU64,
     pub(crate) header: RwLock<Header>,
     /// Held by what changes the structure of the image.
     pub(crate) structure: Mutex<()>,
-    pub(crate) writable: bool,
     pub(crate) corrupt: AtomicBool,
     pub(crate) lazy: Lazy,
     /// The file has a header that this disk does not follow; another one does.
     pub(crate) stale: AtomicBool,
     pub(crate) config: DiskConfig,
     pub(crate) snapshots: SnapshotList,
-    /// Whether writes are tested against the L2 tables of snapshots.
-    pub(crate) protects_snapshot_l2: bool,
     /// Kept alive for the sequencer.
     _owners: [Arc<dyn RankedTables>; 4],
 }
@@ -150,31 +162,26 @@ impl Disk {
             geometry,
             version: header.version,
             size: AtomicU64::new(header.size),
-            backing: config.backing.clone(),
-            codec: Arc::clone(&config.codec),
-            cipher: config.cipher.clone(),
             sectors: Arc::default(),
-            discard_no_unref: config.discard_no_unref,
-            discard: config.discard,
             data_end: AtomicU64::new(0),
             header: RwLock::new(header.clone()),
             structure: Mutex::new(()),
-            writable: config.writable,
             corrupt: AtomicBool::new(false),
             snapshots: SnapshotList::default(),
-            protects_snapshot_l2: !config
-                .overlap
-                .intersection(Region::InactiveL2.mask())
-                .is_empty(),
             lazy: Lazy::default(),
             stale: AtomicBool::new(false),
             config,
             _owners: owners,
         };
-        if disk.writable {
+        if disk.config.writable {
             disk.protect_snapshots()?;
         }
         Ok(disk)
+    }
+
+    /// Whether writes are tested against the L2 tables of snapshots.
+    pub(crate) fn protects_snapshot_l2(&self) -> bool {
+        !self.config.overlap.intersection(Region::InactiveL2.mask()).is_empty()
     }
 
     /// Notes metadata that this crate does not own, so that no write lands on it.
@@ -207,7 +214,7 @@ impl Disk {
 
     /// Whether writes may go on.
     pub(crate) fn check_writable(&self) -> Result<(), EngineError> {
-        if !self.writable {
+        if !self.config.writable {
             return Err(EngineError::ReadOnly);
         }
         if self.corrupt.load(Ordering::Acquire) {
@@ -239,7 +246,7 @@ impl Disk {
     /// # Errors
     /// [`EngineError::Guard`]; after a failed flush no later one reports success.
     pub fn flush(&self) -> Result<(), EngineError> {
-        if !self.writable {
+        if !self.config.writable {
             return Ok(());
         }
         self.file.note(Event::FlushToFile);
@@ -260,7 +267,7 @@ impl Disk {
     /// # Errors
     /// As for [`Self::flush`].
     pub fn close(&self) -> Result<(), EngineError> {
-        if !self.writable || self.stale.load(Ordering::Acquire) {
+        if !self.config.writable || self.stale.load(Ordering::Acquire) {
             return Ok(());
         }
         let run = self.sequencer.lock();

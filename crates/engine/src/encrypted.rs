@@ -30,7 +30,7 @@ fn number(cipher: &dyn SectorCipher, guest: GuestOffset, host: HostOffset) -> u6
 impl Disk {
     /// The part of a range that is written in one go.
     pub(crate) fn step(&self, range: GuestRange) -> GuestRange {
-        match self.cipher {
+        match self.config.cipher {
             None => range,
             Some(_) => range.split_at(STEP - range.start.get() % STEP).0,
         }
@@ -110,8 +110,7 @@ impl Disk {
     ) -> Result<Result<(), Busy>, EngineError> {
         let old = |part: Option<CowPart>| part.map(|part| self.read_old(&part)).transpose();
         let head = old(plan.head())?.unwrap_or_default();
-        let tail =
-            old(plan.tail().map(|part| self.within_data_file(plan, part)))?.unwrap_or_default();
+        let tail = old(self.tail(plan))?.unwrap_or_default();
         let mut parts = vec![IoSlice::new(&head)];
         parts.extend_from_slice(data);
         parts.push(IoSlice::new(&tail));

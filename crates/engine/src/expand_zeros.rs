@@ -9,10 +9,10 @@
 
 use std::collections::HashSet;
 
-use holstein_format::{ClusterState, L1Entry};
+use holstein_format::ClusterState;
 use holstein_guard::{Intent, Region};
 use holstein_mapping::{Change, ExtentKind, L1Layout, MapError};
-use holstein_refcount::{ClusterAllocator as _, Counted, Freed};
+use holstein_refcount::{ClusterAllocator as _, Freed};
 use holstein_units::{GuestOffset, GuestRange, HostCluster, HostOffset, HostRange, SECTOR};
 
 use crate::disk::Disk;
@@ -38,11 +38,14 @@ impl Disk {
         // A table that several snapshots share is expanded once.
         let mut seen = HashSet::new();
         for layout in snapshots {
-            for (n, table) in (1..).zip(self.read_l1(*layout)?) {
-                if table.get() != 0 && seen.insert(table) {
+            let tree = self.mapping.read_tree(*layout)?;
+            for index in 0..tree.entries() {
+                if let Some(table) = tree.table(index, self.geometry)?
+                    && seen.insert(table)
+                {
                     self.expand_snapshot_table(table)?;
                 }
-                steps(done + n, total);
+                steps(done + index + 1, total);
             }
             done += layout.entries;
         }
@@ -74,20 +77,6 @@ impl Disk {
         Ok(())
     }
 
-    /// The places of the L2 tables that an L1 table names; 0 where it names none.
-    fn read_l1(&self, layout: L1Layout) -> Result<Vec<HostOffset>, EngineError> {
-        let mut bytes = vec![0; crate::read::usize_of(layout.entries * 8)];
-        if !bytes.is_empty() {
-            self.file.read(layout.at, &mut bytes)?;
-        }
-        let entry = |(index, raw): (u64, &[u8])| match L1Entry::decode(word(raw), self.geometry) {
-            Ok(L1Entry::Table { at, .. }) => Ok(at),
-            Ok(L1Entry::Unallocated) => Ok(HostOffset::new(0)),
-            Err(source) => Err(MapError::L1Entry { index, source }.into()),
-        };
-        (0..).zip(bytes.chunks_exact(8)).map(entry).collect()
-    }
-
     /// Expands the zero clusters of a table that snapshots alone refer to.
     fn expand_snapshot_table(&self, table: HostOffset) -> Result<(), EngineError> {
         let mut bytes = vec![0; crate::read::usize_of(self.geometry.cluster_size())];
@@ -106,7 +95,7 @@ impl Disk {
             return Ok(());
         }
         // Each reference to the table is one to each of its clusters.
-        let times = self.count_of(self.geometry.host_cluster(table))?;
+        let times = self.count_of(table)?;
         if times == 0 {
             return Err(MapError::Uncounted { at: GuestOffset::new(0), host: table }.into());
         }
@@ -149,7 +138,7 @@ impl Disk {
         for (_, old) in zeros {
             // What others refer to as well may hold their data.
             let own = match old {
-                Some(at) if self.count_of(self.geometry.host_cluster(*at))? == times => *at,
+                Some(at) if self.count_of(*at)? == times => *at,
                 _ => none,
             };
             placed.push(own);
@@ -172,16 +161,10 @@ impl Disk {
         Ok(placed)
     }
 
-    /// The refcount of a cluster.
-    fn count_of(&self, cluster: HostCluster) -> Result<u64, EngineError> {
-        loop {
-            match self.refcounts.count(cluster).map_err(MapError::from)? {
-                Counted::Count(count) => return Ok(count),
-                Counted::Wanted(wanted) => {
-                    self.refcounts.fetch(wanted).map_err(MapError::from)?;
-                }
-            }
-        }
+    /// The refcount of the cluster at `at`.
+    fn count_of(&self, at: HostOffset) -> Result<u64, EngineError> {
+        let counted = self.refcounts.count_now(self.geometry.host_cluster(at));
+        Ok(counted.map_err(MapError::from)?)
     }
 }
 

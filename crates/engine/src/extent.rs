@@ -78,7 +78,7 @@ impl Disk {
             ExtentKind::Compressed { .. } => (DiskExtentKind::Data, None, true),
         };
         // What is in the file there is not what the disk reads as.
-        let host = host.filter(|_| self.cipher.is_none()).map(HostOffset::get);
+        let host = host.filter(|_| self.config.cipher.is_none()).map(HostOffset::get);
         DiskExtent { len: extent.len, kind, host, compressed }
     }
 }

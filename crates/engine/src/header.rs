@@ -75,7 +75,7 @@ impl Disk {
     /// # Spec
     /// "Rewriting the header"; rule C9.
     pub fn update_header(&self, change: impl FnOnce(&mut Header)) -> Result<(), EngineError> {
-        if !self.writable {
+        if !self.config.writable {
             return Err(EngineError::ReadOnly);
         }
         let run = self.sequencer.lock();

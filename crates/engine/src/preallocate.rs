@@ -3,12 +3,13 @@
 use std::io::IoSlice;
 
 use holstein_guard::Intent;
-use holstein_mapping::Prepared;
+use holstein_mapping::{Prepared, WritePlan};
 use holstein_refcount::Provenance;
 use holstein_units::{GuestRange, HostRange};
 
 use crate::EngineError;
 use crate::disk::Disk;
+use crate::read::usize_of;
 
 /// How much is done for the space of a new or grown disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -54,10 +55,12 @@ impl Disk {
                     }
                     left = left.split_at(len).1;
                 }
-                Prepared::Plan(plan) if self.cipher.is_some() && !self.geometry.extended_l2() => {
+                Prepared::Plan(plan)
+                    if self.config.cipher.is_some() && !self.geometry.extended_l2() =>
+                {
                     // Only encrypted zeros read as zeros; what has no data yet is not read.
                     let len = plan.guest().len;
-                    let zeros = vec![0; crate::read::usize_of(len)];
+                    let zeros = vec![0; usize_of(len)];
                     if let Err(busy) = self.write_plan(&plan, &[IoSlice::new(&zeros)])? {
                         drop(plan);
                         drop(pin);
@@ -71,38 +74,7 @@ impl Disk {
                     let len = plan.guest().len;
                     let whole = len.div_ceil(cluster) * cluster;
                     let target = HostRange { start: plan.host(), len: whole };
-                    let write = self.file.clear(Intent::Payload, target)?;
-                    // The subclusters of a cluster that is kept may have data; and those of a new one
-                    // read as they did, whatever is in it.
-                    let extended = self.geometry.extended_l2();
-                    match mode {
-                        Preallocation::Falloc | Preallocation::Full
-                            if plan.keeps_its_clusters() && extended =>
-                        {
-                            write.allocate()?;
-                        }
-                        Preallocation::Metadata if extended => {}
-                        // The new end of the data file is zeros already.
-                        Preallocation::Metadata if self.has_data_file() => {
-                            self.zero_old_data(target)?;
-                        }
-                        Preallocation::Falloc if extended => write.allocate()?,
-                        Preallocation::Falloc if plan.provenance() == Provenance::Fresh => {
-                            write.allocate()?;
-                        }
-                        Preallocation::Metadata if plan.provenance() == Provenance::Fresh => {}
-                        Preallocation::Full => {
-                            let zeros = vec![0; crate::read::usize_of(cluster.max(1 << 20))];
-                            let mut todo = target;
-                            while !todo.is_empty() {
-                                let (now, rest) = todo.split_at(zeros.len() as u64);
-                                let bytes = &zeros[..crate::read::usize_of(now.len)];
-                                self.file.clear(Intent::Payload, now)?.write(bytes)?;
-                                todo = rest;
-                            }
-                        }
-                        _ => write.write_zeroes()?,
-                    }
+                    self.prepare_space(&plan, target, mode)?;
                     end = end.max(target.end().get());
                     self.mapping.commit_space(*plan);
                     left = left.split_at(len).1;
@@ -125,6 +97,40 @@ impl Disk {
         let _quiet = self.quiet();
         if end > self.file.len()? {
             self.file.set_len(end)?;
+        }
+        Ok(())
+    }
+    /// Does to the clusters of a plan, which are `target`, what `mode` says.
+    fn prepare_space(
+        &self,
+        plan: &WritePlan,
+        target: HostRange,
+        mode: Preallocation,
+    ) -> Result<(), EngineError> {
+        // Subclusters of a cluster that is kept may have data; those of a new one read as they did,
+        // whatever is in it.
+        let extended = self.geometry.extended_l2();
+        let fresh = extended || plan.provenance() == Provenance::Fresh;
+        let kept = extended && plan.keeps_its_clusters();
+        let write = self.file.clear(Intent::Payload, target)?;
+        match mode {
+            Preallocation::Full if !kept => self.write_whole_zeros(target),
+            Preallocation::Falloc | Preallocation::Full if fresh => Ok(write.allocate()?),
+            Preallocation::Metadata if fresh => Ok(()),
+            // The new end of the data file is zeros already.
+            Preallocation::Metadata if self.has_data_file() => self.zero_old_data(target),
+            _ => Ok(write.write_zeroes()?),
+        }
+    }
+
+    /// Writes zeros to clusters, byte by byte.
+    fn write_whole_zeros(&self, target: HostRange) -> Result<(), EngineError> {
+        let zeros = vec![0; usize_of(self.geometry.cluster_size().max(1 << 20))];
+        let mut todo = target;
+        while !todo.is_empty() {
+            let (now, rest) = todo.split_at(zeros.len() as u64);
+            self.file.clear(Intent::Payload, now)?.write(&zeros[..usize_of(now.len)])?;
+            todo = rest;
         }
         Ok(())
     }

@@ -73,7 +73,7 @@ impl Disk {
                 Resolved::Extent(extent) => {
                     let len = usize_of(extent.len);
                     let mut part = part_mut(into, done, len);
-                    if let (ExtentKind::Data { at }, None) = (extent.kind, &self.cipher) {
+                    if let (ExtentKind::Data { at }, None) = (extent.kind, &self.config.cipher) {
                         self.file.note(Event::ReadData);
                         self.file.read_payload_vectored(at, &mut part)?;
                     } else {
@@ -110,7 +110,7 @@ impl Disk {
         match extent.kind {
             ExtentKind::Data { at: host } => {
                 self.file.note(Event::ReadData);
-                match &self.cipher {
+                match &self.config.cipher {
                     None => Ok(self.file.read_payload(host, into)?),
                     Some(cipher) => self.read_encrypted(&**cipher, host, at, into),
                 }
@@ -126,7 +126,7 @@ impl Disk {
 
     /// Fills `into` from the backing file, with zeros past its end or without one.
     pub(crate) fn read_backing(&self, at: GuestOffset, into: &mut [u8]) -> Result<(), EngineError> {
-        let have = match &self.backing {
+        let have = match &self.config.backing {
             None => 0,
             Some(backing) => {
                 let have = backing.len().saturating_sub(at.get()).min(into.len() as u64);
@@ -157,10 +157,12 @@ impl Disk {
         self.file.note(Event::ReadCompressed);
         self.file.read_payload(run.start, &mut stream)?;
         let mut cluster = vec![0; usize_of(self.geometry.cluster_size())];
-        self.codec.decompress(&stream, &mut cluster).map_err(|source| EngineError::Compressed {
-            at: GuestOffset::new(at.get() - skip),
-            host: run.start,
-            source: Arc::new(source),
+        self.config.codec.decompress(&stream, &mut cluster).map_err(|source| {
+            EngineError::Compressed {
+                at: GuestOffset::new(at.get() - skip),
+                host: run.start,
+                source: Arc::new(source),
+            }
         })?;
         let skip = usize_of(skip);
         into.copy_from_slice(&cluster[skip..skip + into.len()]);
@@ -170,7 +172,11 @@ impl Disk {
     /// Whether a guest range of unallocated clusters certainly reads as zeros.
     pub(crate) fn unallocated_is_zero(&self, range: GuestRange) -> bool {
         range.is_empty()
-            || self.backing.as_ref().is_none_or(|b| b.reads_as_zero(range.start.get(), range.len))
+            || self
+                .config
+                .backing
+                .as_ref()
+                .is_none_or(|b| b.reads_as_zero(range.start.get(), range.len))
     }
 }
 

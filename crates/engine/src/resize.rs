@@ -45,7 +45,7 @@ impl Disk {
     fn grow(&self, old: u64, size: u64, preallocation: Preallocation) -> Result<(), EngineError> {
         let grown = GuestRange { start: GuestOffset::new(old), len: size - old };
         let entries = self.geometry.l1_entries_for(size);
-        let exposed = self.backing.as_ref().map_or(0, |b| b.len()).min(size);
+        let exposed = self.config.backing.as_ref().map_or(0, |b| b.len()).min(size);
         if exposed > old && self.version == Version::V2 {
             let why = "a version 2 image cannot hide the longer backing file";
             return Err(EngineError::Resize { size, why });

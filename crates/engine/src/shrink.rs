@@ -52,7 +52,6 @@ impl Disk {
                 self.switch_size(&run, size)?;
             }
             self.clear_past(size)?;
-            self.file.set_data_len(size)?;
             self.cut_file()
         })
     }

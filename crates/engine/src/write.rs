@@ -50,7 +50,7 @@ impl Disk {
             let pin = self.sequencer.pins().pin();
             let len = match self.mapping.prepare_write(self.step(range))? {
                 Prepared::InPlace { at, len } => {
-                    if let Some(cipher) = &self.cipher {
+                    if let Some(cipher) = &self.config.cipher {
                         let data = part(from, done, usize_of(len));
                         let written =
                             self.write_encrypted_in_place(&**cipher, at, range.start, &data)?;
@@ -109,12 +109,11 @@ impl Disk {
         plan: &WritePlan,
         data: &[IoSlice<'_>],
     ) -> Result<Result<(), Busy>, EngineError> {
-        if let Some(cipher) = &self.cipher {
+        if let Some(cipher) = &self.config.cipher {
             return self.write_encrypted_plan(&**cipher, plan, data);
         }
         let head = plan.head().filter(|part| self.needs_copy(plan, part));
-        let tail = plan.tail().map(|part| self.within_data_file(plan, part));
-        let tail = tail.filter(|part| !part.guest.is_empty() && self.needs_copy(plan, part));
+        let tail = self.tail(plan).filter(|part| self.needs_copy(plan, part));
         if let (Some(left), None) = (plan.tail(), tail) {
             let end = plan.host().get() + plan.guest().len + left.guest.len;
             self.data_end.fetch_max(end, Ordering::AcqRel);

@@ -21,7 +21,7 @@ impl Disk {
     /// As for [`Disk::write_at`].
     pub fn write_zeroes(&self, at: u64, len: u64, unmap: bool) -> Result<(), EngineError> {
         let range = self.check_range(at, len)?;
-        let change = match unmap && self.discard_no_unref {
+        let change = match unmap && self.config.discard_no_unref {
             true => Change::ZeroKeep,
             false => Change::Zero { unmap },
         };
@@ -39,7 +39,7 @@ impl Disk {
         self.guarded(|| {
             let cluster = self.geometry.cluster_size();
             let Some(whole) = self.whole_units(range, cluster) else { return Ok(()) };
-            self.change_clusters(whole, Change::Discard { keep: self.discard_no_unref })?;
+            self.change_clusters(whole, Change::Discard { keep: self.config.discard_no_unref })?;
             Ok(())
         })
     }
@@ -149,7 +149,7 @@ impl Disk {
 
     /// Tells the host that the content of kept places does not count, if guest discards are passed on.
     fn forget(&self, kept: &Kept) -> Result<(), EngineError> {
-        if !self.discard.request || self.has_data_file() {
+        if !self.config.discard.request || self.has_data_file() {
             return Ok(());
         }
         // Where a hole reads as zeros a crash leaves the old data or zeros. Elsewhere the entries have

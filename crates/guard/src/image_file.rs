@@ -190,10 +190,8 @@ impl ImageFile {
     /// [`GuardError::Poisoned`] after a failed barrier.
     #[inline]
     pub fn clear(&self, intent: Intent, range: HostRange) -> Result<ClearedWrite<'_>, GuardError> {
-        if let Some(source) = self.poison.get() {
-            return Err(GuardError::Poisoned { source: Arc::clone(source) });
-        }
         if self.has_data_file && matches!(intent, Intent::Payload) {
+            self.takes_writes()?;
             return Ok(ClearedWrite { file: self, storage: &*self.payload, intent, range });
         }
         self.clear_in_image(intent, range)
@@ -204,9 +202,7 @@ impl ImageFile {
         intent: Intent,
         range: HostRange,
     ) -> Result<ClearedWrite<'_>, GuardError> {
-        if let Some(source) = self.poison.get() {
-            return Err(GuardError::Poisoned { source: Arc::clone(source) });
-        }
+        self.takes_writes()?;
         let first = self.geometry.host_cluster(range.start);
         // A write of nothing touches nothing, wherever it begins.
         let count = match range.len {
@@ -277,9 +273,7 @@ impl ImageFile {
     /// # Errors
     /// [`GuardError::Barrier`], after which the file is poisoned; [`GuardError::Poisoned`].
     pub fn barrier(&self) -> Result<(), GuardError> {
-        if let Some(source) = self.poison.get() {
-            return Err(GuardError::Poisoned { source: Arc::clone(source) });
-        }
+        self.takes_writes()?;
         self.note(Event::FlushToDisk);
         // Cleared first: a write that comes during the flush is left for the next one.
         self.unflushed.store(false, Ordering::SeqCst);
@@ -291,6 +285,14 @@ impl ImageFile {
                 self.unflushed.store(true, Ordering::SeqCst);
                 Err(GuardError::Barrier { source })
             }
+        }
+    }
+
+    #[inline]
+    fn takes_writes(&self) -> Result<(), GuardError> {
+        match self.poison.get() {
+            None => Ok(()),
+            Some(source) => Err(GuardError::Poisoned { source: Arc::clone(source) }),
         }
     }
 
@@ -341,9 +343,7 @@ impl ImageFile {
         if !self.has_data_file || !self.payload.capabilities().resizable {
             return Ok(());
         }
-        if let Some(source) = self.poison.get() {
-            return Err(GuardError::Poisoned { source: Arc::clone(source) });
-        }
+        self.takes_writes()?;
         self.touch();
         self.payload.set_len(len).map_err(|e| GuardError::Length { source: Arc::new(e) })
     }
@@ -353,9 +353,7 @@ impl ImageFile {
     /// # Errors
     /// [`GuardError::Length`]; [`GuardError::Poisoned`].
     pub fn set_len(&self, len: u64) -> Result<(), GuardError> {
-        if let Some(source) = self.poison.get() {
-            return Err(GuardError::Poisoned { source: Arc::clone(source) });
-        }
+        self.takes_writes()?;
         self.touch();
         self.storage.set_len(len).map_err(|e| GuardError::Length { source: Arc::new(e) })
     }

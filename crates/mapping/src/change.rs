@@ -38,6 +38,19 @@ pub enum Change {
     Release,
 }
 
+impl Change {
+    /// Whether data that is not compressed keeps its host cluster.
+    fn keeps_places(self) -> bool {
+        matches!(
+            self,
+            Self::Zero { unmap: false }
+                | Self::ZeroKeep
+                | Self::ZeroEmpty { unmap: false }
+                | Self::Discard { keep: true }
+        )
+    }
+}
+
 /// The answer to [`Mapping::change`].
 #[derive(Debug)]
 pub enum Changed {
@@ -202,13 +215,7 @@ impl Inner {
                 _ => Some(Some((raw, bitmap.with_zero(touched)))),
             };
         }
-        let keep = matches!(
-            change,
-            Change::Zero { unmap: false }
-                | Change::ZeroKeep
-                | Change::ZeroEmpty { unmap: false }
-                | Change::Discard { keep: true }
-        );
+        let keep = change.keeps_places();
         Some(match (state, change) {
             (ClusterState::Data { .. }, _) if keep => Some((raw, SubclusterBitmap::ALL_ZERO)),
             // Without a backing file it reads as zeros as it is.
@@ -241,13 +248,7 @@ impl Inner {
         match (change, state) {
             (_, ClusterState::Zero { at: None, .. }) => None,
             (Change::Discard { .. }, ClusterState::Unallocated) if !self.has_backing => None,
-            (
-                Change::Zero { unmap: false }
-                | Change::ZeroKeep
-                | Change::ZeroEmpty { unmap: false }
-                | Change::Discard { keep: true },
-                _,
-            ) if allocated && !compressed => Some(raw | ZERO),
+            _ if allocated && !compressed && change.keeps_places() => Some(raw | ZERO),
             _ => Some(ZERO),
         }
     }

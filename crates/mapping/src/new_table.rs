@@ -45,9 +45,7 @@ impl Inner {
             self.copy_table(old, &mut table)?;
         }
         // Slices of whatever was here before must not be found again.
-        for slice in self.slices.of_table(at) {
-            self.l2.retire(slice);
-        }
+        self.forget_table(at);
         let regions = self.file.regions();
         let range = HostRange { start: at, len: self.geometry.cluster_size() };
         self.file.note(Event::L2AllocWrite);
@@ -90,9 +88,7 @@ impl Inner {
     pub(crate) fn drop_table(&self, table: HostOffset) {
         let cluster = self.geometry.host_cluster(table);
         self.file.regions().remove(Region::ActiveL2, cluster, 1);
-        for slice in self.slices.of_table(table) {
-            self.l2.retire(slice);
-        }
+        self.forget_table(table);
         self.refcounts.retire(cluster, 1, Freed::Other);
     }
 

@@ -11,7 +11,7 @@ use holstein_format::limits::MAX_L1_BYTES;
 use holstein_format::{COPIED, ClusterState, L1Entry, Sharing};
 use holstein_guard::{ImageFile, Intent, Region};
 use holstein_refcount::{ClusterRuns, Tally};
-use holstein_units::{GuestCluster, GuestOffset, HostOffset, SECTOR};
+use holstein_units::{Geometry, GuestCluster, GuestOffset, HostOffset, SECTOR};
 
 use crate::l1_table::L1Layout;
 use crate::mapping::Inner;
@@ -76,10 +76,8 @@ impl Tree {
     /// it is the only one.
     fn tables(&self, inner: &Inner) -> Result<Vec<(HostOffset, u64, u64)>, MapError> {
         let mut tables = Vec::new();
-        for (index, raw) in (0_u64..).zip(&self.entries) {
-            let entry = L1Entry::decode(*raw, inner.geometry)
-                .map_err(|source| MapError::L1Entry { index, source })?;
-            if let L1Entry::Table { at, .. } = entry {
+        for index in 0..self.entries() {
+            if let Some(at) = self.table(index, inner.geometry)? {
                 tables.push((at, index, 1_u64));
             }
         }
@@ -92,6 +90,19 @@ impl Tree {
             same
         });
         Ok(tables)
+    }
+
+    /// The table that entry `index` names, if it names one.
+    ///
+    /// # Errors
+    /// [`MapError::L1Entry`].
+    pub fn table(&self, index: u64, geometry: Geometry) -> Result<Option<HostOffset>, MapError> {
+        let raw = usize::try_from(index).ok().and_then(|n| self.entries.get(n)).copied();
+        match L1Entry::decode(raw.unwrap_or(0), geometry) {
+            Ok(L1Entry::Table { at, .. }) => Ok(Some(at)),
+            Ok(L1Entry::Unallocated) => Ok(None),
+            Err(source) => Err(MapError::L1Entry { index, source }),
+        }
     }
 
     /// How many different tables the entries name; broken entries count as none.
@@ -154,19 +165,7 @@ impl Mapping {
                 if raw == 0 {
                     continue;
                 }
-                let state = inner.decode_in(table.1, n, raw)?;
-                let (first, count) = match state {
-                    ClusterState::Data { at, .. } | ClusterState::Zero { at: Some(at), .. } => {
-                        (inner.cluster_of(at), 1)
-                    }
-                    ClusterState::Compressed(run) => {
-                        let first = inner.cluster_of(run.start);
-                        let last = inner.cluster_of(run.start + (run.len() - 1));
-                        (first, last - first + 1)
-                    }
-                    ClusterState::Unallocated | ClusterState::Zero { at: None, .. } => continue,
-                };
-                times.push((first, count));
+                times.extend(inner.clusters_of(inner.decode_in(table.1, n, raw)?));
             }
             // In one go for each reference to the table, so that neighbours join.
             for _ in 0..table.2 {
@@ -393,7 +392,7 @@ impl Inner {
     }
 
     /// Drops what the cache has of a table.
-    fn forget_table(&self, table: HostOffset) {
+    pub(crate) fn forget_table(&self, table: HostOffset) {
         for slice in self.slices.of_table(table) {
             self.l2.retire(slice);
         }

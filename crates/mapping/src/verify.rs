@@ -54,12 +54,7 @@ impl Inner {
 
     /// The refcount of a cluster, reading what is missing. Blocks on I/O.
     pub(crate) fn count_now(&self, cluster: HostCluster) -> Result<u64, MapError> {
-        loop {
-            match self.refcounts.count(cluster)? {
-                Counted::Count(count) => return Ok(count),
-                Counted::Wanted(wanted) => self.refcounts.fetch(wanted)?,
-            }
-        }
+        Ok(self.refcounts.count_now(cluster)?)
     }
 
     /// The refcount of a cluster, or what must be fetched to know it.

@@ -3,7 +3,7 @@
 use holstein_format::{COPIED, ClusterState, L1Entry, Sharing, SubclusterBitmap};
 use holstein_guard::planted::{Bug, is_planted};
 use holstein_refcount::{Freed, Provenance, Reservation, Reserved};
-use holstein_units::{GuestOffset, GuestRange, HostOffset};
+use holstein_units::{GuestOffset, GuestRange, HostCluster, HostOffset};
 
 use crate::claim::{Claim, Claimed};
 use crate::mapping::Inner;
@@ -298,17 +298,24 @@ impl Inner {
             // Nothing in the data file is counted.
             return;
         }
-        match old {
-            ClusterState::Unallocated | ClusterState::Zero { at: None, .. } => {}
+        if let Some((first, count)) = self.clusters_of(old)
+            && self.geometry.host_offset(first).get() != kept
+        {
+            self.refcounts.retire(first, count, freed);
+        }
+    }
+
+    /// The host clusters that an entry in this state refers to: the first, and how many.
+    pub(crate) fn clusters_of(&self, state: ClusterState) -> Option<(HostCluster, u64)> {
+        match state {
+            ClusterState::Unallocated | ClusterState::Zero { at: None, .. } => None,
             ClusterState::Data { at, .. } | ClusterState::Zero { at: Some(at), .. } => {
-                if at.get() != kept {
-                    self.refcounts.retire(self.cluster_of(at), 1, freed);
-                }
+                Some((self.cluster_of(at), 1))
             }
             ClusterState::Compressed(run) => {
                 let first = self.cluster_of(run.start);
                 let last = self.cluster_of(run.start + (run.len() - 1));
-                self.refcounts.retire(first, last - first + 1, freed);
+                Some((first, last - first + 1))
             }
         }
     }

@@ -164,6 +164,19 @@ pub trait ClusterAllocator: Send + Sync {
     /// [`RefcountError::BadTableEntry`].
     fn count(&self, cluster: HostCluster) -> Result<Counted, RefcountError>;
 
+    /// The refcount of a cluster, reading what is missing. Blocks on I/O; the caller holds no lock.
+    ///
+    /// # Errors
+    /// As for [`Self::count`] and [`Self::fetch`].
+    fn count_now(&self, cluster: HostCluster) -> Result<u64, RefcountError> {
+        loop {
+            match self.count(cluster)? {
+                Counted::Count(count) => return Ok(count),
+                Counted::Wanted(wanted) => self.fetch(wanted)?,
+            }
+        }
+    }
+
     /// Brings `wanted` into memory. Blocks on I/O; the caller holds no lock.
     ///
     /// # Errors

@@ -98,7 +98,7 @@ impl Disk {
         let first = self.geometry.host_cluster(record.l1_table_offset);
         let count = self.geometry.clusters_for(u64::from(record.l1_size) * 8);
         self.file.regions().remove(Region::InactiveL1, first, count);
-        if self.protects_snapshot_l2 {
+        if self.protects_snapshot_l2() {
             self.mapping.note_snapshot_tables(tree, false);
             for other in guard.listed().table.records() {
                 if other.validate_l1(self.geometry).is_ok() {

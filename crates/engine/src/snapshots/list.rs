@@ -115,7 +115,7 @@ impl Disk {
         strict: bool,
     ) -> Result<(), EngineError> {
         self.protect(Region::InactiveL1, record.l1_table_offset, u64::from(record.l1_size) * 8);
-        if self.protects_snapshot_l2 {
+        if self.protects_snapshot_l2() {
             match self.mapping.read_tree(layout_of(record)) {
                 Ok(tree) => self.mapping.note_snapshot_tables(&tree, true),
                 Err(error) if strict => return Err(error.into()),

@@ -2,10 +2,7 @@
 
 use std::sync::Arc;
 
-use holstein_cache::CacheSizes;
 use holstein_format::SnapshotRecord;
-use holstein_guard::RegionMask;
-use holstein_refcount::DiscardPolicy;
 use holstein_snapshot::SnapshotSelector;
 
 use crate::EngineError;
@@ -48,17 +45,9 @@ impl Disk {
             Arc::clone(self.storage()),
             &header,
             DiskConfig {
-                writable: false,
-                cache: CacheSizes::default(),
-                overlap: RegionMask::NONE,
-                discard: DiscardPolicy::default(),
-                discard_no_unref: false,
-                backing: self.backing.clone(),
-                names_backing: false,
-                codec: Arc::clone(&self.codec),
-                cipher: self.cipher.clone(),
-                data_file: None,
-                listener: None,
+                backing: self.config.backing.clone(),
+                cipher: self.config.cipher.clone(),
+                ..DiskConfig::reading(Arc::clone(&self.config.codec))
             },
         )?;
         Ok((disk, record.clone(), lease))
