@@ -23,6 +23,7 @@ mod faulty_run;
 mod judge;
 mod layout;
 mod listed;
+mod long_options;
 pub mod long_run;
 mod moment;
 mod named;
@@ -52,6 +53,7 @@ pub use judge::{
 };
 pub use layout::Layout;
 pub use listed::{Listed, Presence, name};
+pub use long_options::{each_option, number};
 pub use moment::{Moment, Sharing};
 pub use named::{Sources, code_spans, document, table_rows};
 pub use op::Op;

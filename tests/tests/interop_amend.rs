@@ -70,14 +70,7 @@ fn a_downgrade_leaves_no_zero_cluster_and_changes_no_byte() {
                 let below: Vec<u8> = (0..size).map(|n| (n / 512 % 255 + 1) as u8).collect();
                 std::fs::write(&base, &below).expect("written");
                 let options = format!("cluster_size={}", 1 << bits);
-                let base = base.display().to_string();
-                bench
-                    .oracle
-                    .img_ok([
-                        "create", "-q", "-f", "qcow2", "-o", &options, "-b", &base, "-F", "raw",
-                        &image,
-                    ])
-                    .expect("created");
+                bench.overlay(&options, ("base.raw", "raw"), size);
                 bench.disk = below;
             }
             let mut script = Script::new(u64::from(bits) + 31, 1 << bits, size);

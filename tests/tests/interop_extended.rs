@@ -86,24 +86,7 @@ fn overlays_and_compressed_clusters() {
         let raw = bench.dir.file("below.raw");
         std::fs::write(&raw, &below).expect("written");
         let options = format!("cluster_size={},extended_l2=on", bench.cluster);
-        let (to, size_text) = (bench.image.display().to_string(), size.to_string());
-        bench
-            .oracle
-            .img_ok([
-                "create",
-                "-q",
-                "-f",
-                "qcow2",
-                "-o",
-                &options,
-                "-b",
-                "below.raw",
-                "-F",
-                "raw",
-                &to,
-                &size_text,
-            ])
-            .expect("an overlay");
+        bench.overlay(&options, ("below.raw", "raw"), size);
         bench.disk[..below.len()].copy_from_slice(&below);
         let open = || OpenOptions::new().backing(backing(Bytes(below.clone())));
         // Some clusters of the overlay are compressed.

@@ -112,14 +112,7 @@ fn overlays_show_what_is_below() {
             let name = if format == "raw" { "below.raw" } else { "below.qcow2" };
             let compat = if version == Version::V2 { "0.10" } else { "1.1" };
             let options = format!("cluster_size={cluster},compat={compat}");
-            let (to, size_text) = (bench.image.display().to_string(), size.to_string());
-            bench
-                .oracle
-                .img_ok([
-                    "create", "-q", "-f", "qcow2", "-o", &options, "-b", name, "-F", format, &to,
-                    &size_text,
-                ])
-                .expect("an overlay");
+            bench.overlay(&options, (name, format), size);
             bench.cluster = cluster;
             bench.disk = vec![0; size as usize];
             bench.disk[..below.len()].copy_from_slice(&below);

@@ -4,13 +4,11 @@ mod common;
 
 use std::sync::Arc;
 
-use holstein_cache::CacheSizes;
 use holstein_codec::Deflate;
 use holstein_crypto::{LegacyAes, Secret, SectorCipher};
 use holstein_engine::{Disk, DiskConfig, Preallocation};
 use holstein_format::{Header, Version};
 use holstein_guard::RegionMask;
-use holstein_refcount::DiscardPolicy;
 use holstein_storage::MemStorage;
 
 const CLUSTER: u64 = 4096;
@@ -22,16 +20,9 @@ fn open(storage: &Arc<MemStorage>, header: &Header, passphrase: &str) -> Disk {
     let cipher: Arc<dyn SectorCipher> = Arc::new(LegacyAes::new(&secret));
     let config = DiskConfig {
         writable: true,
-        cache: CacheSizes::default(),
         overlap: RegionMask::ALL,
-        discard: DiscardPolicy::default(),
-        discard_no_unref: false,
-        backing: None,
-        names_backing: false,
-        data_file: None,
-        codec: Arc::new(Deflate::default()),
-        listener: None,
         cipher: Some(cipher),
+        ..DiskConfig::reading(Arc::new(Deflate::default()))
     };
     Disk::open(Arc::<MemStorage>::clone(storage), header, config).expect("opened")
 }

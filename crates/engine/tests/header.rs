@@ -4,7 +4,6 @@ mod common;
 
 use std::sync::Arc;
 
-use holstein_cache::CacheSizes;
 use holstein_codec::Deflate;
 use holstein_engine::{Disk, DiskConfig, EngineError, Preallocation};
 use holstein_format::{
@@ -12,23 +11,14 @@ use holstein_format::{
     Version,
 };
 use holstein_guard::RegionMask;
-use holstein_refcount::DiscardPolicy;
 use holstein_storage::{MemStorage, Storage};
 use holstein_units::HostOffset;
 
 fn open(storage: &Arc<MemStorage>, writable: bool) -> Disk {
     let config = DiskConfig {
         writable,
-        cache: CacheSizes::default(),
         overlap: RegionMask::CACHED,
-        discard: DiscardPolicy::default(),
-        discard_no_unref: false,
-        backing: None,
-        names_backing: false,
-        data_file: None,
-        codec: Arc::new(Deflate::default()),
-        cipher: None,
-        listener: None,
+        ..DiskConfig::reading(Arc::new(Deflate::default()))
     };
     let storage: Arc<dyn Storage> = Arc::<MemStorage>::clone(storage);
     Disk::open(Arc::clone(&storage), &in_file(&*storage), config).expect("opened")

@@ -41,6 +41,25 @@ struct Setup {
     numbering: Option<Numbering>,
 }
 
+impl Setup {
+    /// A disk with the defaults of version 3.
+    fn plain(cluster_bits: u32, size: u64) -> Self {
+        Self {
+            version: Version::V3,
+            cluster_bits,
+            extended: false,
+            data_file: 0,
+            order: 4,
+            size,
+            backing: None,
+            cache: (0, 0, 0),
+            keep: false,
+            punch: false,
+            numbering: None,
+        }
+    }
+}
+
 fn any_setup() -> impl Strategy<Value = Setup> {
     let size = (1..MOST / 512).prop_map(|sectors| sectors * 512);
     (
@@ -222,12 +241,10 @@ impl World {
             discard: DiscardPolicy { request: setup.punch, snapshot: true, other: setup.punch },
             discard_no_unref: setup.keep,
             backing: backing.map(|len| Arc::new(Below(len)) as Arc<dyn Backing>),
-            names_backing: false,
             data_file: (setup.data_file > 0)
                 .then(|| Arc::<MemStorage>::clone(data) as Arc<dyn Storage>),
-            codec: Arc::new(Deflate::default()),
             cipher: cipher(setup.numbering),
-            listener: None,
+            ..DiskConfig::reading(Arc::new(Deflate::default()))
         };
         Disk::open(Arc::<MemStorage>::clone(storage), header, config)
     }
@@ -501,35 +518,14 @@ proptest! {
 /// A disk that is open for reading takes no change and writes nothing.
 #[test]
 fn reading_only_writes_nothing() {
-    let setup = Setup {
-        version: Version::V3,
-        cluster_bits: 12,
-        extended: false,
-        data_file: 0,
-        order: 4,
-        size: 1 << 20,
-        backing: None,
-        cache: (0, 0, 0),
-        keep: false,
-        punch: false,
-        numbering: None,
-    };
+    let setup = Setup::plain(12, 1 << 20);
     let mut world = World::new(&setup).expect("created");
     world.step(Op::Write(5, 10_000, 7)).expect("written");
     world.close().expect("clean");
     let before = world.storage.to_bytes().expect("small");
     let config = DiskConfig {
-        writable: false,
-        cache: CacheSizes::default(),
         overlap: RegionMask::CACHED,
-        discard: DiscardPolicy::default(),
-        discard_no_unref: false,
-        backing: None,
-        names_backing: false,
-        data_file: None,
-        codec: Arc::new(Deflate::default()),
-        cipher: None,
-        listener: None,
+        ..DiskConfig::reading(Arc::new(Deflate::default()))
     };
     let storage = Arc::<MemStorage>::clone(&world.storage);
     let disk = Disk::open(storage, &world.header, config).expect("opened");
@@ -548,19 +544,7 @@ fn reading_only_writes_nothing() {
 /// Zeros within the last subcluster of the disk, which the disk ends in, write nothing past its end.
 #[test]
 fn zeros_in_the_last_subcluster_end_with_the_disk() {
-    let setup = Setup {
-        version: Version::V3,
-        cluster_bits: 21,
-        extended: true,
-        data_file: 1,
-        order: 4,
-        size: 366_592,
-        backing: None,
-        cache: (0, 0, 0),
-        keep: false,
-        punch: false,
-        numbering: None,
-    };
+    let setup = Setup { extended: true, data_file: 1, ..Setup::plain(21, 366_592) };
     let mut world = World::new(&setup).expect("created");
     world.step(Op::Write(210_930, 155_662, 1)).expect("written");
     world.step(Op::Zero(327_681, 38_911, false)).expect("zeroed");
@@ -574,17 +558,10 @@ fn zeros_in_the_last_subcluster_end_with_the_disk() {
 #[test]
 fn growing_hides_the_backing_file_in_an_encrypted_data_file() {
     let setup = Setup {
-        version: Version::V3,
-        cluster_bits: 16,
-        extended: false,
         data_file: 1,
-        order: 4,
-        size: 74_240,
         backing: Some(74_241),
-        cache: (0, 0, 0),
-        keep: false,
-        punch: false,
         numbering: Some(Numbering::Guest),
+        ..Setup::plain(16, 74_240)
     };
     let mut world = World::new(&setup).expect("created");
     world.step(Op::Grow(20, 0)).expect("grown");

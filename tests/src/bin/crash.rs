@@ -5,6 +5,7 @@
 use std::process::ExitCode;
 
 use holstein_tests::long_run::{self, LongRun};
+use holstein_tests::{each_option, number};
 
 const USAGE: &str = "\
 crash: explores what power cuts can leave of an image
@@ -69,30 +70,25 @@ fn faults(run: &LongRun) -> ExitCode {
     }
 }
 
-fn parse(mut args: impl Iterator<Item = String>) -> Result<Option<LongRun>, String> {
+fn parse(args: impl Iterator<Item = String>) -> Result<Option<LongRun>, String> {
     let mut run = LongRun::default();
-    while let Some(name) = args.next() {
-        if name == "--help" || name == "-h" {
-            return Ok(None);
-        }
-        let value = args.next().ok_or_else(|| format!("{name} needs a value"))?;
-        let number = || value.parse::<u64>().map_err(|e| format!("{name} {value:?}: {e}"));
-        match name.as_str() {
-            "--minutes" => run.minutes = number()?,
-            "--seed" => run.seed = number()?,
-            "--threads" => run.threads = number()?.clamp(1, 64),
+    let whole = each_option(args, |name, value| {
+        match name {
+            "--minutes" => run.minutes = number(name, value)?,
+            "--seed" => run.seed = number(name, value)?,
+            "--threads" => run.threads = number(name, value)?.clamp(1, 64),
             "--program" => run.program = Some(value.parse()?),
-            "--plant" => run.bug = Some(long_run::bug_by_name(&value)?),
+            "--plant" => run.bug = Some(long_run::bug_by_name(value)?),
             "--fault" => {
                 let (plan, call) = value.split_once('@').ok_or("--fault needs F@N")?;
-                let call = call.parse().map_err(|e| format!("{name} {value:?}: {e}"))?;
-                run.fault = Some((plan.parse()?, call));
+                run.fault = Some((plan.parse()?, number(name, call)?));
             }
-            "--only" => run.only = Some(value),
+            "--only" => run.only = Some(value.to_owned()),
             "--cuts" => run.cuts = value == "yes",
             "--faults" => run.faults = value == "yes",
             _ => return Err(format!("unknown option {name:?}")),
         }
-    }
-    Ok(Some(run))
+        Ok(())
+    })?;
+    Ok(whole.then_some(run))
 }

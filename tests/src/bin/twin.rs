@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use holstein_testkit::{Oracle, TempDir};
 use holstein_tests::twin::{LongTwin, Row, parse_steps, run};
+use holstein_tests::{each_option, number};
 
 const USAGE: &str = "\
 twin: the same random requests made of Holstein and of QEMU's programs, all compared
@@ -56,28 +57,29 @@ fn main() -> ExitCode {
 /// Reads the options; the folder holds links to our program, if there are any, and goes when
 /// dropped.
 fn parse(
-    mut args: impl Iterator<Item = String>,
+    args: impl Iterator<Item = String>,
     long: &mut LongTwin,
 ) -> Result<Option<Option<TempDir>>, String> {
     let mut folder = None;
-    while let Some(name) = args.next() {
-        if name == "--help" || name == "-h" {
-            return Ok(None);
-        }
-        let value = args.next().ok_or_else(|| format!("{name} needs a value"))?;
-        let number = || value.parse::<u64>().map_err(|e| format!("{name} {value:?}: {e}"));
-        match name.as_str() {
-            "--sequences" => long.sequences = number()?,
-            "--minutes" => long.minutes = number()?,
-            "--seed" => long.seed = number()?,
-            "--threads" => long.threads = number()?.clamp(1, 64),
-            "--config" => long.rows = vec![Row::by_name(&value)?],
-            "--steps" => long.steps = Some(parse_steps(&value)?),
-            "--program" => folder = Some(links(&value)?),
+    let whole = each_option(args, |name, value| {
+        match name {
+            "--sequences" => long.sequences = number(name, value)?,
+            "--minutes" => long.minutes = number(name, value)?,
+            "--seed" => long.seed = number(name, value)?,
+            "--threads" => long.threads = number(name, value)?.clamp(1, 64),
+            "--config" => long.rows = vec![Row::by_name(value)?],
+            "--steps" => long.steps = Some(parse_steps(value)?),
+            "--program" => folder = Some(links(value)?),
             "--through-program" => long.only_program = value == "yes",
-            "--shrink" => long.tries = u32::try_from(number()?).map_err(|e| e.to_string())?,
+            "--shrink" => {
+                long.tries = u32::try_from(number(name, value)?).map_err(|e| e.to_string())?;
+            }
             _ => return Err(format!("unknown option {name:?}")),
         }
+        Ok(())
+    })?;
+    if !whole {
+        return Ok(None);
     }
     long.program = folder.as_ref().map(|folder| folder.path().to_owned());
     if long.only_program && long.program.is_none() {

@@ -178,6 +178,13 @@ impl Bench {
         }
     }
 
+    /// A new image of theirs over a backing file, in place of the one before.
+    pub(crate) fn overlay(&self, options: &str, (below, format): (&str, &str), size: u64) {
+        let (to, size) = (self.image.display().to_string(), size.to_string());
+        let words = ["create", "-q", "-f", "qcow2", "-o", options, "-b", below, "-F", format];
+        self.oracle.img_ok(words.into_iter().chain([&*to, &*size])).expect("an overlay");
+    }
+
     /// Opens the image with options, changes it, and closes it.
     pub(crate) fn write_ours_with(&mut self, options: &OpenOptions, ops: &[Op]) {
         let image = options.open(&self.image).expect("opened for writing");

@@ -11,7 +11,6 @@ use holstein::CreateOptions;
 use holstein::format::{DecodePurpose, Header};
 
 use super::Bench;
-use super::convert::program;
 use crate::measure::{as_f64, interleaved};
 use crate::qemu::run;
 use crate::table::{Line, Other, Unit};
@@ -35,14 +34,9 @@ pub(super) enum Layout {
 }
 
 pub(super) fn row(bench: &Bench<'_>, name: &'static str, layout: Layout) -> Result<Line> {
-    let Some(qemu) = bench.qemu else {
-        return Ok(Line::Skipped { name, why: "there is no qemu-img".to_owned() });
-    };
-    let program = match program() {
-        Ok(program) => program,
-        Err(error) => {
-            return Ok(Line::Skipped { name, why: format!("no program holstein: {error:#}") });
-        }
+    let (qemu, program) = match bench.programs() {
+        Ok(both) => both,
+        Err(why) => return Ok(Line::Skipped { name, why }),
     };
     let path = bench.scratch.fresh("image");
     make(&path, layout)?;

@@ -7,7 +7,6 @@ use std::time::Instant;
 use anyhow::Result;
 use holstein::{CreateOptions, Image};
 
-use super::convert::program;
 use super::{Bench, CONTENT};
 use crate::measure::{bytes_f64, interleaved};
 use crate::qemu::run;
@@ -20,14 +19,9 @@ pub(crate) const NAME: &str = "commit";
 const BASE: &str = "base.qcow2";
 
 pub(super) fn row(bench: &Bench<'_>, name: &'static str) -> Result<Line> {
-    let Some(qemu) = bench.qemu else {
-        return Ok(Line::Skipped { name, why: "there is no qemu-img".to_owned() });
-    };
-    let program = match program() {
-        Ok(program) => program,
-        Err(error) => {
-            return Ok(Line::Skipped { name, why: format!("no program holstein: {error:#}") });
-        }
+    let (qemu, program) = match bench.programs() {
+        Ok(both) => both,
+        Err(why) => return Ok(Line::Skipped { name, why }),
     };
     let size = bench.options.choose(2 << 30, 256 << 20);
     let template = bench.scratch.fresh("template");

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 
 use super::{Bench, CONTENT, payload};
 use crate::measure::{bytes_f64, interleaved};
@@ -28,14 +28,9 @@ pub(super) enum Way {
 }
 
 pub(super) fn row(bench: &Bench<'_>, name: &'static str, way: Way) -> Result<Line> {
-    let Some(qemu) = bench.qemu else {
-        return Ok(Line::Skipped { name, why: "there is no qemu-img".to_owned() });
-    };
-    let program = match program() {
-        Ok(program) => program,
-        Err(error) => {
-            return Ok(Line::Skipped { name, why: format!("no program holstein: {error:#}") });
-        }
+    let (qemu, program) = match bench.programs() {
+        Ok(both) => both,
+        Err(why) => return Ok(Line::Skipped { name, why }),
     };
     if !converts(&program) {
         return Ok(Line::Skipped { name, why: "this holstein has no convert".to_owned() });
@@ -137,23 +132,6 @@ fn text(len: usize) -> Vec<u8> {
     }
     text.truncate(len);
     text
-}
-
-/// The program of this build: built now where cargo started us, else taken from beside us.
-pub(super) fn program() -> Result<PathBuf> {
-    let this = std::env::current_exe().context("find this program")?;
-    let program = this.with_file_name("holstein");
-    if let Some(cargo) = std::env::var_os("CARGO") {
-        let target = this.parent().and_then(Path::parent).context("find the target folder")?;
-        let status = Command::new(cargo)
-            .args(["build", "--quiet", "--release", "-p", "holstein-cli", "--target-dir"])
-            .arg(target)
-            .status()
-            .context("start cargo")?;
-        ensure!(status.success(), "building it failed");
-    }
-    ensure!(program.is_file(), "{} is missing", program.display());
-    Ok(program)
 }
 
 /// Whether the program knows the command.

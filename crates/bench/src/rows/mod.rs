@@ -5,6 +5,7 @@ mod commit;
 mod convert;
 mod in_place;
 mod opening;
+mod program;
 mod qemu_bench;
 mod reads;
 mod sequential;
@@ -52,6 +53,8 @@ pub(crate) const NAMES: [&str; 19] = [
 
 /// Bytes of a small request.
 const REQUEST: usize = 4096;
+/// Why a row beside QEMU is skipped.
+const NO_QEMU: &str = "there is no qemu-img";
 /// The seed of the content of disks.
 const CONTENT: u64 = 1;
 

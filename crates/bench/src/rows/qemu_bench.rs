@@ -11,7 +11,7 @@ use anyhow::Result;
 use holstein::chain::BackingPolicy;
 use holstein::{CreateOptions, Image, OpenOptions};
 
-use super::{Bench, CONTENT, Page, REQUEST, payload};
+use super::{Bench, CONTENT, NO_QEMU, Page, REQUEST, payload};
 use crate::measure::{as_f64, interleaved};
 use crate::offsets;
 use crate::raw_file;
@@ -24,7 +24,7 @@ pub(crate) const COPY_ON_WRITE: &str = "qemu-cow-4k";
 const CLUSTER: u64 = 64 << 10;
 
 fn no_qemu(name: &'static str) -> Line {
-    Line::Skipped { name, why: "there is no qemu-img".to_owned() }
+    Line::Skipped { name, why: NO_QEMU.to_owned() }
 }
 
 pub(super) fn reads(bench: &Bench<'_>, name: &'static str) -> Result<Line> {

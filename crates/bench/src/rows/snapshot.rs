@@ -8,7 +8,6 @@ use anyhow::Result;
 use holstein::{CreateOptions, Preallocation};
 
 use super::Bench;
-use super::convert::program;
 use crate::measure::{bytes_f64, interleaved};
 use crate::qemu::run;
 use crate::table::{Line, Other, Unit};
@@ -29,14 +28,9 @@ pub(super) enum Act {
 }
 
 pub(super) fn row(bench: &Bench<'_>, name: &'static str, act: Act) -> Result<Line> {
-    let Some(qemu) = bench.qemu else {
-        return Ok(Line::Skipped { name, why: "there is no qemu-img".to_owned() });
-    };
-    let program = match program() {
-        Ok(program) => program,
-        Err(error) => {
-            return Ok(Line::Skipped { name, why: format!("no program holstein: {error:#}") });
-        }
+    let (qemu, program) = match bench.programs() {
+        Ok(both) => both,
+        Err(why) => return Ok(Line::Skipped { name, why }),
     };
     let size = bench.options.choose(1 << 40, 64 << 30);
     let (ours, theirs) = (image(bench, "ours", size)?, image(bench, "theirs", size)?);

@@ -3,7 +3,9 @@
 use holstein::format::{CryptMethod, Header, IncompatibleFeatures, Version};
 use holstein::{AmendOptions, snapshot::SnapshotTable};
 
-use super::create_list::{CreateFormat, CreateList, Kind, Known, check_value, known, option_line};
+use super::create_list::{
+    CreateFormat, CreateList, Kind, Known, both, check_value, known, option_line,
+};
 use crate::disk::DiskError;
 use crate::node::QcowFacts;
 use crate::text::parse_list;
@@ -18,13 +20,13 @@ const AMEND: &[Known] = &[
         Kind::Text,
         "New secret to set in the matching keyslots. Empty string to erase",
     ),
-    known("encrypt.iter-time", Kind::Number, "Time to spend in PBKDF in milliseconds"),
-    known("size", Kind::Size, "Virtual disk size"),
-    known("compat", Kind::Text, "Compatibility level (v2 [0.10] or v3 [1.1])"),
-    known("backing_file", Kind::Text, "File name of a base image"),
-    known("backing_fmt", Kind::Text, "Image format of the base image"),
-    known("data_file", Kind::Text, "File name of an external data file"),
-    known("data_file_raw", Kind::Bool, "The external data file must stay valid as a raw image"),
+    both::ITER_TIME,
+    both::SIZE,
+    both::COMPAT,
+    both::BACKING_FILE,
+    both::BACKING_FMT,
+    both::DATA_FILE,
+    both::DATA_FILE_RAW,
     known("lazy_refcounts", Kind::Bool, "Postpone refcount updates"),
     known("refcount_bits", Kind::Number, "Width of a reference count entry in bits"),
 ];

@@ -36,6 +36,25 @@ const fn with_default(
     Known { name, kind, default: Some(default), help }
 }
 
+/// Options that an image can be created with and that can be amended.
+pub(super) mod both {
+    use super::{Kind, Known, known};
+
+    pub(crate) const ITER_TIME: Known =
+        known("encrypt.iter-time", Kind::Number, "Time to spend in PBKDF in milliseconds");
+    pub(crate) const SIZE: Known = known("size", Kind::Size, "Virtual disk size");
+    pub(crate) const COMPAT: Known =
+        known("compat", Kind::Text, "Compatibility level (v2 [0.10] or v3 [1.1])");
+    pub(crate) const BACKING_FILE: Known =
+        known("backing_file", Kind::Text, "File name of a base image");
+    pub(crate) const BACKING_FMT: Known =
+        known("backing_fmt", Kind::Text, "Image format of the base image");
+    pub(crate) const DATA_FILE: Known =
+        known("data_file", Kind::Text, "File name of an external data file");
+    pub(crate) const DATA_FILE_RAW: Known =
+        known("data_file_raw", Kind::Bool, "The external data file must stay valid as a raw image");
+}
+
 /// Options of qcow2, in the order in which they are shown.
 const QCOW2: &[Known] = &[
     known(
@@ -54,7 +73,7 @@ const QCOW2: &[Known] = &[
     known("encrypt.ivgen-alg", Kind::Text, "Name of IV generator algorithm"),
     known("encrypt.ivgen-hash-alg", Kind::Text, "Name of IV generator hash algorithm"),
     known("encrypt.hash-alg", Kind::Text, "Name of encryption hash algorithm"),
-    known("encrypt.iter-time", Kind::Number, "Time to spend in PBKDF in milliseconds"),
+    both::ITER_TIME,
     with_default("cluster_size", Kind::Size, "65536", "qcow2 cluster size"),
     with_default("extended_l2", Kind::Bool, "off", "Extended L2 tables"),
     known(
@@ -68,18 +87,18 @@ const QCOW2: &[Known] = &[
         "zlib",
         "Compression method used for image cluster compression",
     ),
-    known("size", Kind::Size, "Virtual disk size"),
-    known("compat", Kind::Text, "Compatibility level (v2 [0.10] or v3 [1.1])"),
-    known("backing_file", Kind::Text, "File name of a base image"),
-    known("backing_fmt", Kind::Text, "Image format of the base image"),
-    known("data_file", Kind::Text, "File name of an external data file"),
-    known("data_file_raw", Kind::Bool, "The external data file must stay valid as a raw image"),
+    both::SIZE,
+    both::COMPAT,
+    both::BACKING_FILE,
+    both::BACKING_FMT,
+    both::DATA_FILE,
+    both::DATA_FILE_RAW,
     with_default("lazy_refcounts", Kind::Bool, "off", "Postpone refcount updates"),
     with_default("refcount_bits", Kind::Number, "16", "Width of a reference count entry in bits"),
 ];
 
 /// Options of raw.
-const RAW: &[Known] = &[known("size", Kind::Size, "Virtual disk size")];
+const RAW: &[Known] = &[both::SIZE];
 
 /// Options of the file under any format.
 const FILE: &[Known] = &[
