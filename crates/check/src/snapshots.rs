@@ -56,7 +56,13 @@ impl Snapshots {
                 match SnapshotRecord::decode(rest) {
                     Ok((record, length)) => {
                         snapshots.bytes = start + length as u64;
-                        snapshots.keep(check, index, record)?;
+                        if snapshots.bytes > MAX_SNAPSHOT_TABLE_BYTES {
+                            return Err(CheckError::SnapshotTableTooLarge {
+                                index,
+                                overhanging: header.nb_snapshots - index,
+                            });
+                        }
+                        snapshots.keep(check, index, record);
                         break;
                     }
                     Err(RecordError::Truncated { .. }) => {
@@ -74,20 +80,24 @@ impl Snapshots {
     }
 
     /// Reads the table past faults that a repair puts right.
+    ///
+    /// What counts against the limit is the table without the extra data that is cut off.
     fn read_any(&mut self, check: &mut Check<'_>, count: u32) -> Result<(), CheckError> {
         let table = check.header.snapshots_offset.get();
+        let mut packed = 0_u64;
         for index in 0..count {
             let start = self.bytes.next_multiple_of(8);
             let (record, length) = check.read_any_record(index, table.saturating_add(start))?;
-            if start + length > MAX_SNAPSHOT_TABLE_BYTES {
+            let texts = record.id.len() as u64 + record.name.len() as u64;
+            let whole = SnapshotRecord::FIXED_BYTES as u64 + record.extra.len() as u64 + texts;
+            packed = packed.next_multiple_of(8) + whole;
+            if packed > MAX_SNAPSHOT_TABLE_BYTES {
                 check.discard_snapshots(count - index, true);
                 break;
             }
             self.bytes = start + length;
-            let whole = length - record.id.len() as u64 - record.name.len() as u64;
-            let extra = record.extra.len() as u64;
-            self.changes.rewrite |= whole > SnapshotRecord::FIXED_BYTES as u64 + extra;
-            self.keep(check, index, record)?;
+            self.changes.rewrite |= length > whole;
+            self.keep(check, index, record);
         }
         Ok(())
     }
@@ -115,18 +125,7 @@ impl Snapshots {
             .collect()
     }
 
-    fn keep(
-        &mut self,
-        check: &mut Check<'_>,
-        index: u32,
-        record: SnapshotRecord,
-    ) -> Result<(), CheckError> {
-        if self.bytes > MAX_SNAPSHOT_TABLE_BYTES {
-            return Err(CheckError::SnapshotTableTooLarge {
-                index,
-                overhanging: check.header.nb_snapshots - index,
-            });
-        }
+    fn keep(&mut self, check: &mut Check<'_>, index: u32, record: SnapshotRecord) {
         let short = record.extra.len() < SnapshotRecord::MIN_EXTRA_BYTES;
         if short && check.header.version == Version::V3 {
             self.changes.rewrite = true;
@@ -135,7 +134,6 @@ impl Snapshots {
             });
         }
         self.records.push(record);
-        Ok(())
     }
 
     /// Counts what the snapshots refer to, and their table.

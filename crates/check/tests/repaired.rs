@@ -7,12 +7,14 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use common::{Folder, Image, Verdict, have_qemu, qemu_check, qemu_check_options};
+use common::{Builder, Folder, Image, Verdict, have_qemu, qemu_check, qemu_check_options};
 use defects::base::{self, Shape};
 use defects::reader::{contents, lost};
 use defects::{Defect, Places};
-use holstein_check::{RepairKind, RepairOptions, RepairOutcome, check, repair};
+use holstein_check::{RepairKind, RepairNote, RepairOptions, RepairOutcome, check, repair};
+use holstein_format::Version;
 use holstein_storage::{MemStorage, Storage};
+use holstein_units::HostOffset;
 
 /// Everything that is planted into images of all shapes.
 fn everywhere() -> Vec<Defect> {
@@ -36,7 +38,7 @@ fn storage_of(image: &Image) -> Arc<dyn Storage> {
 fn image_of(storage: &Arc<dyn Storage>) -> Image {
     let len = storage.len().expect("memory").min(64 << 20);
     let mut bytes = vec![0; usize::try_from(len).expect("small")];
-    storage.read_at(holstein_units::HostOffset::new(0), &mut bytes).expect("memory");
+    storage.read_at(HostOffset::new(0), &mut bytes).expect("memory");
     Image { bytes }
 }
 
@@ -240,4 +242,49 @@ fn plans_are_shown_before_they_are_done() {
     assert!(report.expect("checked").is_clean());
     // The file is not what it was.
     assert!(matches!(plan.execute(&storage), Err(holstein_check::RepairError::Changed { .. })));
+}
+
+/// Extra data that is cut off does not count against the limit of the table, so no snapshot goes for it.
+#[test]
+fn a_table_that_fits_once_extra_data_is_cut_loses_no_snapshot() {
+    const LIMIT: u64 = 64 << 20;
+    let fixed = |extra: u32| {
+        let mut record = vec![0; 40];
+        record[12..16].copy_from_slice(&[0xff; 4]);
+        record[36..].copy_from_slice(&extra.to_be_bytes());
+        record
+    };
+    let length = |extra: u64| (40 + extra + 2 * 65535).next_multiple_of(8);
+    let fit = LIMIT / length(1024);
+    // As they are, one more than fits is behind the limit; two behind the limit if both count.
+    let large = 1024 + LIMIT + 8 - fit * length(1024);
+    let mut b = Builder::new(16, Version::V3, false, 4, 64 << 20);
+    let list = b.allocate((LIMIT + 4 * length(1024)).div_ceil(65536));
+    let mut at = list;
+    for index in 0..=fit {
+        let extra = if index == fit - 2 { large } else { 1024 };
+        let start = usize::try_from(at).expect("small");
+        let record = fixed(u32::try_from(extra).expect("small"));
+        b.bytes[start..start + 40].copy_from_slice(&record);
+        at += length(extra);
+        if index == fit - 1 {
+            assert_eq!(at - list, LIMIT + 8);
+        }
+    }
+    b.header.snapshots_offset = HostOffset::new(list);
+    b.header.nb_snapshots = u32::try_from(fit + 1).expect("few");
+    let image = b.finish();
+    let storage = storage_of(&image);
+    let options = RepairOptions::new(RepairKind::All);
+    let outcome = repair(&storage, &options, &mut |_| {}).expect("repaired");
+    let discarded = |note: &&RepairNote| matches!(note, RepairNote::SnapshotsDiscarded { .. });
+    let notes: Vec<String> =
+        outcome.plan.notes.iter().filter(discarded).map(ToString::to_string).collect();
+    assert_eq!(notes, ["Discarding 1 overhanging snapshots (snapshot table is too big)"]);
+    assert!(outcome.report().is_clean());
+    let report = check(&*storage, &holstein_check::CheckOptions::default(), &mut |_| {});
+    assert!(report.expect("checked").is_clean());
+    let mut count = [0; 4];
+    storage.read_at(HostOffset::new(60), &mut count).expect("memory");
+    assert_eq!(u64::from(u32::from_be_bytes(count)), fit);
 }
