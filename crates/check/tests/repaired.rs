@@ -199,6 +199,27 @@ fn more_references_than_a_count_can_say_remain_an_error() {
     assert_eq!(after.bytes, image.bytes, "nothing was written");
 }
 
+/// An extended entry that is not aligned says which subclusters had data, and stays as it is.
+#[test]
+fn an_extended_entry_with_data_and_no_alignment_stays() {
+    let mut image = base::extended();
+    let l2 = image.l2();
+    image.put(l2, image.get(l2) | 512);
+    let words = [image.get(l2), image.get(l2 + 8)];
+    let (outcome, after) = repaired("extended", &image, RepairKind::All);
+    assert_eq!([after.get(l2), after.get(l2 + 8)], words);
+    let offset = words[0] & !(1 << 63);
+    let text = format!(
+        "ERROR offset={offset:x}: Data cluster is not properly aligned; L2 entry corrupted."
+    );
+    let notes: Vec<String> = outcome.report().findings.iter().map(ToString::to_string).collect();
+    assert_eq!(notes, [text]);
+    image.put(l2 + 8, 1 << 32);
+    let (outcome, after) = repaired("extended without data", &image, RepairKind::All);
+    assert!(outcome.report().is_clean());
+    assert_eq!([after.get(l2), after.get(l2 + 8)], [0, 1 << 32]);
+}
+
 /// The dirty and the corrupt bit go when all is well, and stay where something is left.
 #[test]
 fn a_repair_takes_the_marks_away() {

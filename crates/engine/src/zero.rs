@@ -10,6 +10,8 @@ use crate::disk::Disk;
 
 /// Zeros to write where the format has no better way.
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+/// Pieces of zeros that are written at once, so that clusters of up to 1 MiB get their places in a row.
+const PIECES: u64 = 16;
 
 impl Disk {
     /// Makes a range read as zeros; with `unmap` its clusters may be given up.
@@ -57,6 +59,10 @@ impl Disk {
         let head = GuestRange { start: range.start, len: whole.start - range.start };
         self.zero_part(head, change)?;
         if !self.change_clusters(whole, change)? {
+            if !head.is_empty() && self.geometry.extended_l2() {
+                // What a compressed cluster gave up for the head serves the rest, in a row.
+                self.sequencer.flush()?;
+            }
             self.write_zeros(whole.split_at(range.end() - whole.start).0)?;
         }
         if range.end() > whole.end() {
@@ -66,17 +72,13 @@ impl Disk {
         Ok(())
     }
 
-    /// The whole units of a range; its end counts to the end of the last cluster where it is the end
-    /// of the disk.
+    /// The whole units of a range; its end counts to the end of the last unit where it is the end of
+    /// the disk.
     fn whole_units(&self, range: GuestRange, unit: u64) -> Option<GuestRange> {
         let start = range.start.get().div_ceil(unit) * unit;
         let end = range.end().get();
-        let end = if end == self.size() {
-            end.div_ceil(self.geometry.cluster_size()) * self.geometry.cluster_size()
-        } else {
-            end / unit * unit
-        };
-        // The rest of the last cluster is no unit of a range that ends before it begins.
+        let end = if end == self.size() { end.div_ceil(unit) * unit } else { end / unit * unit };
+        // The rest of the last unit is none of a range that ends before it begins.
         let any = start < end && start < range.end().get();
         any.then(|| GuestRange { start: GuestOffset::new(start), len: end - start })
     }
@@ -168,10 +170,15 @@ impl Disk {
         let mut left = range;
         while !left.is_empty() {
             // Cut where sectors end: a power cut between two writes must not leave half of one.
-            let size = ZEROS.len() as u64;
+            let size = ZEROS.len() as u64 * PIECES;
             let (now, rest) = left.split_at(size - left.start.get() % size);
-            let zeros = &ZEROS[..crate::read::usize_of(now.len)];
-            self.write_range(now, &[IoSlice::new(zeros)])?;
+            let pieces = now.len.div_ceil(ZEROS.len() as u64);
+            let mut pieces = vec![IoSlice::new(&ZEROS); crate::read::usize_of(pieces)];
+            let last = now.len - (pieces.len() as u64 - 1) * ZEROS.len() as u64;
+            if let Some(piece) = pieces.last_mut() {
+                *piece = IoSlice::new(&ZEROS[..crate::read::usize_of(last)]);
+            }
+            self.write_range(now, &pieces)?;
             left = rest;
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! Work on many pieces of a disk at a time.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError, mpsc};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 
 use crate::Error;
 
@@ -81,10 +81,55 @@ pub(crate) fn for_each_piece<P: Send>(
     }
 }
 
+/// Who may place what now: pieces end in their order, so that what they place lies in that order.
+#[derive(Debug, Default)]
+pub(crate) struct Turns {
+    next: Mutex<u64>,
+    passed: Condvar,
+}
+
+impl Turns {
+    /// Waits until all pieces before number `n` are over.
+    pub(crate) fn wait(&self, n: u64) {
+        drop(self.wait_for(n));
+    }
+
+    /// Piece `n` is over; waits for those before it.
+    pub(crate) fn end(&self, n: u64) {
+        *self.wait_for(n) = n + 1;
+        self.passed.notify_all();
+    }
+
+    fn wait_for(&self, n: u64) -> MutexGuard<'_, u64> {
+        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        while *next < n {
+            next = self.passed.wait(next).unwrap_or_else(PoisonError::into_inner);
+        }
+        next
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::error::Cause;
+
+    #[test]
+    fn turns_come_in_order() {
+        let turns = Turns::default();
+        let done = Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            for n in (0..8).rev() {
+                let (turns, done) = (&turns, &done);
+                scope.spawn(move || {
+                    turns.wait(n);
+                    done.lock().expect("nobody panics").push(n);
+                    turns.end(n);
+                });
+            }
+        });
+        assert_eq!(*done.lock().expect("nobody panics"), (0..8).collect::<Vec<u64>>());
+    }
 
     #[test]
     fn every_piece_is_done_once_and_an_error_stops() {

@@ -16,7 +16,7 @@ use holstein_format::{Header, HeaderExtension, Version};
 
 use crate::chain::{Chain, Held};
 use crate::error::Cause;
-use crate::pieces::{default_workers, for_each_piece, piece_end, piece_len};
+use crate::pieces::{Turns, default_workers, for_each_piece, piece_end, piece_len};
 use crate::{Error, Image};
 
 /// What an image is to show where it holds nothing.
@@ -133,6 +133,7 @@ impl RebaseOptions {
             explicit_zeros: header.version == Version::V2,
             cluster: image.cluster_size(),
             unit: geometry.subcluster_size(),
+            turns: Turns::default(),
         };
         let size = image.virtual_size();
         let piece = piece_len([copy.cluster, copy.cluster]);
@@ -146,7 +147,13 @@ impl RebaseOptions {
                 at = end;
                 Ok((start < size).then_some((start, end)))
             },
-            |(start, end), buffer| copy.piece(start, end, buffer).map(|()| end - start),
+            |(start, end), buffer| {
+                let result = copy.piece(start, end, start / piece, buffer);
+                if copy.compress {
+                    copy.turns.end(start / piece);
+                }
+                result.map(|()| end - start)
+            },
             &mut |bytes| {
                 done += bytes;
                 progress(done, size);
@@ -168,6 +175,17 @@ struct Copy<'a> {
     cluster: u64,
     /// What is not held comes in multiples of this: clusters or subclusters.
     unit: u64,
+    /// The order in which streams are placed: that of the disk.
+    turns: Turns,
+}
+
+/// Clusters in a row that the image does not hold.
+struct Stretch {
+    at: u64,
+    /// They have no space either.
+    free: bool,
+    /// The number of the piece.
+    number: u64,
 }
 
 fn failed(what: &'static str) -> impl Fn(io::Error) -> Error {
@@ -175,22 +193,23 @@ fn failed(what: &'static str) -> impl Fn(io::Error) -> Error {
 }
 
 impl Copy<'_> {
-    /// Copies what differs between two borders of pieces.
-    fn piece(&self, start: u64, end: u64, buffer: &mut Vec<u8>) -> Result<(), Error> {
+    /// Copies what differs between two borders of pieces: piece `number`.
+    fn piece(&self, start: u64, end: u64, number: u64, buffer: &mut Vec<u8>) -> Result<(), Error> {
         let mut at = start;
         while at < end {
             let own = self.image.extent_at(at, end - at)?;
             if own.kind == DiskExtentKind::Unallocated {
-                self.stretch(at, own.len, own.host.is_none(), buffer)?;
+                let stretch = Stretch { at, free: own.host.is_none(), number };
+                self.stretch(&stretch, own.len, buffer)?;
             }
             at += own.len;
         }
         Ok(())
     }
 
-    /// Copies what differs in whole clusters that the image does not hold; `free` if they have no
-    /// space either.
-    fn stretch(&self, at: u64, len: u64, free: bool, buffer: &mut Vec<u8>) -> Result<(), Error> {
+    /// Copies what differs in whole clusters that the image does not hold.
+    fn stretch(&self, which: &Stretch, len: u64, buffer: &mut Vec<u8>) -> Result<(), Error> {
+        let at = which.at;
         if self.shows_the_same(at, len)? {
             return Ok(());
         }
@@ -213,7 +232,7 @@ impl Copy<'_> {
             first += run.len();
             if run.first() == Some(&true) {
                 let to = (first * unit).min(len);
-                self.write(at + from as u64, &old[from..to], was_zero, free)?;
+                self.write(which, at + from as u64, &old[from..to], was_zero)?;
             }
         }
         Ok(())
@@ -235,7 +254,7 @@ impl Copy<'_> {
     }
 
     /// Writes whole clusters of the old content.
-    fn write(&self, at: u64, bytes: &[u8], was_zero: bool, free: bool) -> Result<(), Error> {
+    fn write(&self, which: &Stretch, at: u64, bytes: &[u8], was_zero: bool) -> Result<(), Error> {
         let past_old = at >= Backing::len(self.old);
         if (was_zero || past_old) && !self.explicit_zeros {
             return self.image.write_zeroes(at, bytes.len() as u64, false);
@@ -243,8 +262,10 @@ impl Copy<'_> {
         // Beside subclusters that are held a cluster cannot be compressed.
         let len = bytes.len() as u64;
         let ends = len.is_multiple_of(self.cluster) || at + len == self.image.virtual_size();
-        if self.compress && free && at.is_multiple_of(self.cluster) && ends {
-            return self.image.write_compressed_at(at, bytes);
+        if self.compress && which.free && at.is_multiple_of(self.cluster) && ends {
+            let streams = self.image.compress(at, bytes)?;
+            self.turns.wait(which.number);
+            return self.image.write_compressed(&streams);
         }
         self.image.write_at(at, bytes)
     }

@@ -219,11 +219,7 @@ impl Inner {
         Some(match (state, change) {
             (ClusterState::Data { .. }, _) if keep => Some((raw, SubclusterBitmap::ALL_ZERO)),
             // Without a backing file it reads as zeros as it is.
-            (ClusterState::Unallocated, Change::Discard { .. })
-                if !self.has_backing && bitmap == SubclusterBitmap::EMPTY =>
-            {
-                None
-            }
+            (ClusterState::Unallocated, Change::Discard { .. }) if !self.has_backing => None,
             _ => Some((0, SubclusterBitmap::ALL_ZERO)),
         })
     }

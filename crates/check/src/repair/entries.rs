@@ -2,7 +2,9 @@
 //!
 //! The rule is that what can be read today reads the same afterwards. Reserved bits are ignored by
 //! readers, so they go. Data past the end of the file reads as zeros, so the entry says zeros. An
-//! entry that no reader takes, because it is not aligned or contradicts itself, is given up.
+//! entry that no reader takes, because it is not aligned or contradicts itself, is given up; an
+//! extended one that is not aligned but says which subclusters had data stays, as with QEMU, and so
+//! does the error.
 
 use holstein_format::{
     COMPRESSED, COPIED, ClusterState, CompressedRun, L1Entry, SubclusterBitmap, Version, ZERO,
@@ -107,6 +109,7 @@ impl Check<'_> {
             return Entry { raw, bitmap: if extended { zeros } else { 0 }, ..entry };
         }
         let bitmap = SubclusterBitmap::new(entry.bitmap);
+        let data = bitmap.data();
         // Where a subcluster is said to be data and zeros it is data.
         let zeros = u64::from(bitmap.zero() & !bitmap.data()) << 32;
         let bitmap = zeros | u64::from(bitmap.data());
@@ -118,6 +121,10 @@ impl Check<'_> {
         let aligned = geometry.is_aligned(HostOffset::new(at));
         if aligned && self.is_countable(at, geometry.cluster_size()) {
             return Entry { raw, bitmap, ..entry };
+        }
+        if extended && !aligned && data != 0 {
+            // Which subclusters had data is all that is left of it, and remains.
+            return entry;
         }
         if zero || self.reads_zeros_without_place() {
             return self.zeros(Entry { bitmap, ..entry });

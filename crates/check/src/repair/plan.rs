@@ -14,7 +14,7 @@ use super::word_fixes::{self, WordFix};
 use crate::check::{Check, read_header};
 use crate::counters::Counters;
 use crate::error::CheckError;
-use crate::finding::Finding;
+use crate::finding::{Corruption, Finding};
 use crate::options::{CheckOptions, Progress};
 use crate::report::Report;
 use crate::snapshots::Snapshots;
@@ -231,6 +231,7 @@ impl Check<'_> {
             // Those that could not be had are had now.
             self.report.check_errors = 0;
             self.note(RepairNote::Rebuilding);
+            self.note_what_stays();
             return Ok((false, true));
         }
         if wrong {
@@ -319,6 +320,22 @@ impl Check<'_> {
             planner.lowers.clear();
         }
         self.note(RepairNote::Rebuilding);
+        self.note_what_stays();
+    }
+
+    /// Says again what new refcounts do not put right, as QEMU does, which counts references anew.
+    fn note_what_stays(&mut self) {
+        let Some(planner) = &self.planner else { return };
+        let stays = |note: &&RepairNote| match note {
+            RepairNote::Found(Finding::Corruption(corruption)) => {
+                !matches!(corruption, Corruption::RefcountTooLow { .. })
+            }
+            _ => false,
+        };
+        let again: Vec<RepairNote> = planner.notes.iter().filter(stays).cloned().collect();
+        for note in again {
+            self.note(note);
+        }
     }
 
     /// Takes the old snapshot table out of the counts, once its successor is named.
