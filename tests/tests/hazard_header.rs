@@ -6,9 +6,10 @@
 //! | H14 to H20 | `hazard_tables.rs` |
 //! | H21 (deflate), H30 to H32, H35 | `hazard_names.rs` |
 //! | H40 to H48, H51 to H54 | `hazard_data.rs` |
+//! | H26, H27 | `hazard_bitmaps.rs` |
 //! | H29, H33, H34, H38 | the program's own tests: what opens files by name |
 //! | H8, H25, H49 (snapshots, shrinking) | the issue of snapshots |
-//! | H22 (extended entries), H21 (zstd), H50 (compressed writes), H26, H27 (bitmaps), H28 (LUKS) | their issues; the structures are judged in the format crate's tests |
+//! | H22 (extended entries), H21 (zstd), H50 (compressed writes), H28 (LUKS) | their issues; the structures are judged in the format crate's tests |
 //! | H37 (other formats) | the issue of other formats |
 
 mod hazard;

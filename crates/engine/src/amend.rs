@@ -74,6 +74,8 @@ impl Disk {
             Some("version 2 needs refcounts of 16 bits")
         } else if features.contains(IncompatibleFeatures::DATA_FILE) {
             Some("version 2 has no external data file")
+        } else if self.has_bitmaps() {
+            Some("version 2 has no bitmaps")
         } else if features.bits() != 0 {
             Some("version 2 has no incompatible features")
         } else {
@@ -147,7 +149,9 @@ impl Disk {
     /// As for [`Disk::open`].
     pub fn reopen(&self) -> Result<Self, EngineError> {
         let header = self.kept_header();
-        Self::open(Arc::clone(self.storage()), &header, self.config.clone())
+        let disk = Self::open(Arc::clone(self.storage()), &header, self.config.clone())?;
+        disk.inherit_bitmaps(self);
+        Ok(disk)
     }
 
     /// Changes the header in a way that this disk does not follow.

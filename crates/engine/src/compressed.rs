@@ -105,7 +105,7 @@ impl Disk {
     /// As for [`Self::write_compressed_at`].
     pub fn write_compressed(&self, data: &CompressedData<'_>) -> Result<(), EngineError> {
         let cluster = self.geometry.cluster_size();
-        self.guarded(|| {
+        let result = self.guarded(|| {
             let mut left = data.range;
             for (bytes, part) in data.from.chunks(usize_of(cluster)).zip(&data.parts) {
                 let (now, rest) = left.split_at(cluster);
@@ -119,7 +119,9 @@ impl Disk {
                 left = rest;
             }
             Ok(())
-        })
+        });
+        self.record(data.range);
+        result
     }
 
     /// Writes and links one stream; false if there is no room that its descriptor could name.

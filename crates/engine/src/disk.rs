@@ -13,6 +13,7 @@ use holstein_refcount::{ClusterAllocator, DiscardPolicy, RefcountLayout, Refcoun
 use holstein_storage::Storage;
 use holstein_units::{Geometry, GuestOffset, GuestRange, HostCluster, HostOffset};
 
+use crate::bitmaps::Bitmaps;
 use crate::lazy::Lazy;
 use crate::snapshots::SnapshotList;
 use crate::{Backing, EngineError};
@@ -94,6 +95,7 @@ pub struct Disk {
     pub(crate) stale: AtomicBool,
     pub(crate) config: DiskConfig,
     pub(crate) snapshots: SnapshotList,
+    pub(crate) bitmaps: Bitmaps,
     /// Kept alive for the sequencer.
     _owners: [Arc<dyn RankedTables>; 4],
 }
@@ -106,13 +108,14 @@ impl std::fmt::Debug for Disk {
 
 impl Disk {
     /// Opens the disk that `header` describes. Reads the L1 table, and for writing the list of
-    /// snapshots.
+    /// snapshots and the bitmaps, which are marked as in use in the file.
     ///
     /// The caller has refused writing to dirty or corrupt images.
     ///
     /// # Errors
     /// [`EngineError::CacheSizes`]; [`EngineError::Map`] if the L1 table cannot be read;
-    /// [`EngineError::Snapshot`] if the list cannot.
+    /// [`EngineError::Snapshot`] if the list cannot; [`EngineError::Bitmap`] if the directory of bitmaps
+    /// cannot, or I/O where marking them fails.
     pub fn open(
         storage: Arc<dyn Storage>,
         header: &Header,
@@ -168,6 +171,7 @@ impl Disk {
             structure: Mutex::new(()),
             corrupt: AtomicBool::new(false),
             snapshots: SnapshotList::default(),
+            bitmaps: Bitmaps::default(),
             lazy: Lazy::default(),
             stale: AtomicBool::new(false),
             config,
@@ -175,6 +179,7 @@ impl Disk {
         };
         if disk.config.writable {
             disk.protect_snapshots()?;
+            disk.open_bitmaps()?;
         }
         Ok(disk)
     }
@@ -261,15 +266,16 @@ impl Disk {
         Ok(())
     }
 
-    /// Flushes, and empties the quarantine into the refcounts, until the file says all that memory
-    /// says. No request is in flight.
+    /// Flushes, stores the bitmaps, and empties the quarantine into the refcounts, until the file says all
+    /// that memory says. No request is in flight. A disk with bitmaps takes no more writes.
     ///
     /// # Errors
-    /// As for [`Self::flush`].
+    /// As for [`Self::flush`]; [`EngineError::BitmapLost`], with all the rest done.
     pub fn close(&self) -> Result<(), EngineError> {
         if !self.config.writable || self.stale.load(Ordering::Acquire) {
             return Ok(());
         }
+        let stored = self.store_bitmaps();
         let run = self.sequencer.lock();
         // The last cluster of the file is whole, for readers that expect it to be.
         let end = self.data_end.load(Ordering::Acquire);
@@ -282,7 +288,8 @@ impl Disk {
         }
         self.drain(&run)?;
         drop(run);
-        self.mark_clean()
+        self.mark_clean()?;
+        stored
     }
 
     /// Makes runs until no release waits that could be done, and all counts are in the file.

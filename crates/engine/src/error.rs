@@ -3,9 +3,10 @@
 use std::io;
 use std::sync::Arc;
 
+use holstein_bitmap::BitmapError;
 use holstein_cache::CacheSizeError;
 use holstein_codec::CodecError;
-use holstein_format::{FormatError, RecordError};
+use holstein_format::{Escaped, FormatError, RecordError};
 use holstein_guard::GuardError;
 use holstein_mapping::MapError;
 use holstein_snapshot::SnapshotError;
@@ -134,6 +135,18 @@ pub enum EngineError {
         /// What stands in the way.
         why: &'static str,
     },
+    /// A bitmap cannot be used as it was asked.
+    #[error(transparent)]
+    Bitmap(#[from] BitmapError),
+    /// The bits of a bitmap could not be stored when the disk was closed: it is inconsistent from now on,
+    /// and so are all others of the disk.
+    #[error("store bitmap {:?}: {source}", Escaped(name).to_string())]
+    BitmapLost {
+        /// The bitmap.
+        name: Vec<u8>,
+        /// Why.
+        source: Box<EngineError>,
+    },
     /// The disk was opened for reading only.
     #[error("the image is open for reading only")]
     ReadOnly,
@@ -146,6 +159,7 @@ impl EngineError {
         match self {
             Self::Guard(error) => error.is_corruption(),
             Self::Map(error) => error.is_corruption(),
+            Self::BitmapLost { source, .. } => source.is_corruption(),
             _ => false,
         }
     }
@@ -160,6 +174,7 @@ impl EngineError {
                 error.io()
             }
             Self::Backing { source, .. } => Some(source),
+            Self::BitmapLost { source, .. } => source.io(),
             Self::Snapshot(SnapshotError::Read { source, .. }) => Some(source),
             _ => None,
         }

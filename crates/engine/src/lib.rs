@@ -23,6 +23,7 @@
 
 mod amend;
 mod backing;
+mod bitmaps;
 mod compressed;
 mod data_file;
 mod disk;
@@ -33,6 +34,7 @@ mod extent;
 mod header;
 mod lazy;
 mod own;
+mod placed;
 mod preallocate;
 mod read;
 mod resize;
@@ -46,6 +48,7 @@ mod zero;
 
 pub use amend::Replaced;
 pub use backing::Backing;
+pub use bitmaps::BitmapInfo;
 pub use compressed::CompressedData;
 pub use disk::{Disk, DiskConfig};
 pub use error::EngineError;

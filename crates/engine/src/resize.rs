@@ -21,7 +21,8 @@ impl Disk {
     ///
     /// # Errors
     /// [`EngineError::Resize`] for a size that is not a multiple of 512, smaller than the present
-    /// one, or beyond the L1 limit, and for a version 2 image with snapshots; I/O.
+    /// one, or beyond the L1 limit, and for a version 2 image with snapshots; [`EngineError::Bitmap`] for
+    /// a bitmap that is inconsistent or would be too large; I/O.
     ///
     /// # Spec
     /// "Resize".
@@ -39,6 +40,7 @@ impl Disk {
         if size > i64::MAX.unsigned_abs() {
             return refuse("the size exceeds 2^63 - 1 bytes");
         }
+        self.check_bitmaps(size)?;
         self.guarded(|| self.grow(old, size, preallocation))
     }
 
@@ -68,7 +70,9 @@ impl Disk {
         self.file.set_data_len(size)?;
         let run = self.sequencer.lock();
         run.flush()?;
-        self.switch_size(&run, size)
+        // Before the size: who writes to the new range finds bits for it.
+        self.resize_bitmaps(size);
+        self.switch_size(&run, size).inspect_err(|_| self.resize_bitmaps(old))
     }
 
     /// Makes a range past the end of the disk read as zeros: old bytes in the tail of the last

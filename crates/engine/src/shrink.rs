@@ -26,7 +26,8 @@ impl Disk {
     ///
     /// # Errors
     /// [`EngineError::Resize`] for a size that is not a multiple of 512 or larger than the present one,
-    /// and for a version 2 image with snapshots; I/O. If the size was changed before an error, as
+    /// and for a version 2 image with snapshots; [`EngineError::Bitmap`] for a bitmap that is
+    /// inconsistent; I/O. If the size was changed before an error, as
     /// [`Disk::size`] tells, the space past it may stay in use.
     ///
     /// # Spec
@@ -44,12 +45,14 @@ impl Disk {
         if size == old {
             return Ok(());
         }
+        self.check_bitmaps(size)?;
         self.guarded(|| {
             {
                 let _quiet = self.quiet();
                 let run = self.sequencer.lock();
                 run.flush()?;
                 self.switch_size(&run, size)?;
+                self.resize_bitmaps(size);
             }
             self.clear_past(size)?;
             self.cut_file()

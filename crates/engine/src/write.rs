@@ -36,7 +36,9 @@ impl Disk {
     /// As for [`Self::write_at`].
     pub fn write_vectored_at(&self, at: u64, from: &[IoSlice<'_>]) -> Result<(), EngineError> {
         let range = self.check_range(at, total(from) as u64)?;
-        self.guarded(|| self.write_range(range, from))
+        let result = self.guarded(|| self.write_range(range, from));
+        self.record(range);
+        result
     }
 
     /// Writes to a range that may reach past the virtual size, as resizing and VM state do.

@@ -27,7 +27,9 @@ impl Disk {
             true => Change::ZeroKeep,
             false => Change::Zero { unmap },
         };
-        self.guarded(|| self.zero_range(range, change))
+        let result = self.guarded(|| self.zero_range(range, change));
+        self.record(range);
+        result
     }
 
     /// Tells the disk that a range is not needed: its whole clusters read as zeros from now on and
@@ -38,12 +40,14 @@ impl Disk {
     /// As for [`Disk::write_at`].
     pub fn discard(&self, at: u64, len: u64) -> Result<(), EngineError> {
         let range = self.check_range(at, len)?;
-        self.guarded(|| {
+        let result = self.guarded(|| {
             let cluster = self.geometry.cluster_size();
             let Some(whole) = self.whole_units(range, cluster) else { return Ok(()) };
             self.change_clusters(whole, Change::Discard { keep: self.config.discard_no_unref })?;
             Ok(())
-        })
+        });
+        self.record(range);
+        result
     }
 
     /// Zeros a range that may reach past the virtual size.

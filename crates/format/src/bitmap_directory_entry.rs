@@ -34,16 +34,19 @@ impl BitmapFlags {
     /// Records every write from the opening of the image on.
     pub const AUTO: Self = Self(2);
 
+    /// The bitmap may be used by those who do not know its extra data, if they keep that as it is.
+    pub const EXTRA_DATA_COMPATIBLE: Self = Self(4);
+
     /// Whether all of `other` are set.
     #[must_use]
     pub const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
 
-    /// The flags without a known meaning; bit 2 is among them, as no extra data is known.
+    /// The flags without a known meaning.
     #[must_use]
     pub const fn unknown(self) -> u32 {
-        self.0 & !(Self::IN_USE.0 | Self::AUTO.0)
+        self.0 & !(Self::IN_USE.0 | Self::AUTO.0 | Self::EXTRA_DATA_COMPATIBLE.0)
     }
 }
 
@@ -168,7 +171,7 @@ impl BitmapDirectoryEntry {
         if length == 0 || length > MAX_BITMAP_NAME_BYTES as usize {
             return Err(RecordError::BitmapName { length });
         }
-        if !self.extra.is_empty() {
+        if !self.extra.is_empty() && !self.flags.contains(BitmapFlags::EXTRA_DATA_COMPATIBLE) {
             return Err(RecordError::BitmapExtra { size: self.extra.len() });
         }
         // At most 2^29 bytes of 8 bits, each for at most 2^31 bytes: below 2^63.

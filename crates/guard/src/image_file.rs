@@ -376,7 +376,7 @@ impl ClearedWrite<'_> {
                 Intent::Metadata(Region::RefcountBlock) => Event::RefcountBlockUpdate,
                 Intent::Metadata(Region::RefcountTable) => Event::RefcountBlockHookUp,
                 // What payload it is, guest data or a stream, is known to who writes it.
-                Intent::Payload | Intent::Metadata(_) => return,
+                Intent::Payload | Intent::Bitmap | Intent::Metadata(_) => return,
             };
             self.file.note(event);
         }

@@ -30,11 +30,17 @@ pub enum Bug {
     CountsBeforeDelete,
     /// The header names a snapshot's tables as the disk's before their counts were raised.
     ApplyBeforeCounts,
+    /// Bitmaps are not marked as in use before the first write.
+    BitmapNotInUse,
+    /// The header is changed before the run that makes durable what it relies on.
+    HeaderBeforeRun,
+    /// A write is not noted in the bitmaps.
+    BitmapNotRecorded,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 15] = [
         Self::FirstBarrierMissing,
         Self::LastBarrierMissing,
         Self::QuarantineSkipped,
@@ -47,6 +53,9 @@ impl Bug {
         Self::SnapshotBeforeCounts,
         Self::CountsBeforeDelete,
         Self::ApplyBeforeCounts,
+        Self::BitmapNotInUse,
+        Self::HeaderBeforeRun,
+        Self::BitmapNotRecorded,
     ];
 }
 

@@ -132,6 +132,8 @@ impl RegionMask {
 pub enum Intent {
     /// Guest data, VM state or compressed data.
     Payload,
+    /// Tables and bits of persistent bitmaps, at places that are new.
+    Bitmap,
     /// One kind of metadata.
     Metadata(Region),
 }
@@ -141,7 +143,7 @@ impl Intent {
     #[must_use]
     pub const fn allowed(self) -> RegionMask {
         match self {
-            Self::Payload => RegionMask::NONE,
+            Self::Payload | Self::Bitmap => RegionMask::NONE,
             Self::Metadata(region) => region.mask(),
         }
     }
@@ -151,6 +153,7 @@ impl Intent {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Payload => "data",
+            Self::Bitmap => "bitmap",
             Self::Metadata(region) => region.name(),
         }
     }

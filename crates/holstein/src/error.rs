@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use holstein_bitmap::BitmapError;
 use holstein_check::{CheckError, RepairError};
 use holstein_engine::EngineError;
 use holstein_format::{ErrnoClass, FormatError};
@@ -248,6 +249,27 @@ impl Error {
         }
     }
 
+    /// What is wrong with a bitmap, where that is the reason.
+    #[must_use]
+    pub fn bitmap_error(&self) -> Option<&BitmapError> {
+        match &self.0.cause {
+            Cause::Engine(EngineError::Bitmap(error)) => Some(error),
+            _ => None,
+        }
+    }
+
+    /// The bitmap that could not be stored when the image was closed, and why, where that is the
+    /// reason: from then on all bitmaps of the image are inconsistent.
+    #[must_use]
+    pub fn lost_bitmap(&self) -> Option<(&[u8], Self)> {
+        match &self.0.cause {
+            Cause::Engine(EngineError::BitmapLost { name, source }) => {
+                Some((name, Cause::Engine((**source).clone()).into()))
+            }
+            _ => None,
+        }
+    }
+
     /// Why the file could not be opened, where that is the reason.
     #[must_use]
     pub fn open_error(&self) -> Option<&OpenError> {
@@ -282,6 +304,15 @@ fn repair_kind(error: &RepairError) -> ErrorKind {
     }
 }
 
+fn bitmap_kind(error: &BitmapError) -> ErrorKind {
+    match error {
+        BitmapError::NotFound { .. } => ErrorKind::NotFound,
+        BitmapError::Directory { .. } | BitmapError::Inconsistent { .. } => ErrorKind::Corrupt,
+        BitmapError::Version2 | BitmapError::Present => ErrorKind::Unsupported,
+        _ => ErrorKind::InvalidInput,
+    }
+}
+
 fn engine_kind(error: &EngineError) -> ErrorKind {
     match error {
         EngineError::OutOfRange { .. } => ErrorKind::OutOfRange,
@@ -298,6 +329,8 @@ fn engine_kind(error: &EngineError) -> ErrorKind {
             ErrorKind::InvalidInput
         }
         EngineError::Resize { .. } => ErrorKind::InvalidInput,
+        EngineError::Bitmap(error) => bitmap_kind(error),
+        EngineError::BitmapLost { source, .. } => engine_kind(source),
         EngineError::NoSnapshot => ErrorKind::NotFound,
         EngineError::SnapshotBusy => ErrorKind::Busy,
         EngineError::SnapshotDataFile => ErrorKind::Unsupported,

@@ -282,10 +282,10 @@ impl Image {
         Ok(self.disk.shrink(size)?)
     }
 
-    /// Flushes, and leaves no cluster counted that nothing references.
+    /// Flushes, stores the bitmaps, and leaves no cluster counted that nothing references.
     ///
     /// # Errors
-    /// As for [`Self::flush`].
+    /// As for [`Self::flush`]; where only the bitmaps could not be stored, [`Error::lost_bitmap`] tells.
     pub fn close(self) -> Result<(), Error> {
         self.open.store(false, Ordering::Release);
         let result = self.disk.close();

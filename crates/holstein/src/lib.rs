@@ -33,6 +33,7 @@
 #![forbid(unsafe_code)]
 
 mod amend;
+mod bitmaps;
 pub mod chain;
 mod commit;
 mod create;
@@ -50,11 +51,12 @@ pub use amend::AmendOptions;
 pub use commit::{CommitOptions, CommitTarget, RawTarget};
 pub use create::CreateOptions;
 pub use error::{Error, ErrorKind};
+pub use holstein_bitmap::{BitmapError, DirtyBitmap, Granularity};
 pub use holstein_cache::CacheSizes;
 pub use holstein_crypto::Secret;
 pub use holstein_engine::{
-    Backing, CompressedData, DiskExtent as Extent, DiskExtentKind as ExtentKind, NoProgress,
-    OwnRead, Preallocation, Progress,
+    Backing, BitmapInfo, CompressedData, DiskExtent as Extent, DiskExtentKind as ExtentKind,
+    NoProgress, OwnRead, Preallocation, Progress,
 };
 pub use holstein_guard::{Event, Listener, Region, RegionMask as OverlapCheck};
 pub use holstein_refcount::RefcountError;

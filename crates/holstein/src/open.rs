@@ -250,9 +250,6 @@ impl OpenOptions {
             self.clean(&storage)?;
             header = read_header(&*storage, DecodePurpose::Use)?;
         }
-        if header.bitmaps().is_some() {
-            return unsupported("writing to an image with persistent bitmaps, which would be lost");
-        }
         let options = self.following(&header, named)?;
         let disk = options.open_disk(Arc::clone(&storage), &header, true)?;
         let lazy = header.compatible.contains(CompatibleFeatures::LAZY_REFCOUNTS);

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use holstein_bitmap::BitmapError;
 use holstein_cache::RunGuard;
 use holstein_format::limits::MAX_L1_ENTRIES;
 use holstein_format::{SnapshotRecord, Version};
@@ -28,7 +29,8 @@ impl Disk {
     /// Waits for the requests in flight; others wait meanwhile.
     ///
     /// # Errors
-    /// [`EngineError::NoSnapshot`]; [`EngineError::SnapshotRecord`]; [`EngineError::SnapshotSize`] for
+    /// [`EngineError::NoSnapshot`]; [`EngineError::Bitmap`] while there are bitmaps;
+    /// [`EngineError::SnapshotRecord`]; [`EngineError::SnapshotSize`] for
     /// a size that the disk cannot get; an overflow of a refcount; corruption; I/O. Nothing is changed
     /// then, unless the failure came while the old tables were being given up: that leaves leaks.
     pub fn apply_snapshot(
@@ -46,6 +48,10 @@ impl Disk {
     ) -> Result<(), EngineError> {
         self.allow_snapshots()?;
         let _alone = self.restructure();
+        // What differs between the two is not known by place, so no bitmap could follow.
+        if self.has_bitmaps() {
+            return Err(BitmapError::Present.into());
+        }
         let guard = self.snapshot_list()?;
         let (_, record) = guard.listed().get(selector)?;
         self.judge_record(record)?;

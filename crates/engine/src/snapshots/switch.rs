@@ -4,51 +4,13 @@ use holstein_cache::RunGuard;
 use holstein_guard::{GuardError, Intent, Region};
 use holstein_refcount::{ClusterAllocator, Freed};
 use holstein_snapshot::SnapshotTable;
-use holstein_units::{HostCluster, HostOffset, HostRange};
+use holstein_units::{HostOffset, HostRange};
 
 use super::list::Listed;
 use crate::EngineError;
 use crate::disk::Disk;
 
-/// Clusters that were counted for an operation; given back if it fails before they are named.
-pub(super) struct Placed<'a> {
-    disk: &'a Disk,
-    first: HostCluster,
-    count: u64,
-    used: bool,
-}
-
-impl Placed<'_> {
-    /// Where the clusters begin; 0 if there are none.
-    pub(super) fn at(&self) -> HostOffset {
-        self.disk.geometry.host_offset(self.first)
-    }
-
-    /// The header names them now.
-    pub(super) fn keep(&mut self) {
-        self.used = true;
-    }
-}
-
-impl Drop for Placed<'_> {
-    fn drop(&mut self) {
-        if !self.used && self.count > 0 {
-            self.disk.refcounts.retire(self.first, self.count, Freed::Always);
-        }
-    }
-}
-
 impl Disk {
-    /// Counts clusters for `bytes` bytes in a row. Not within a run.
-    pub(super) fn set_aside(&self, bytes: u64) -> Result<Placed<'_>, EngineError> {
-        let count = self.geometry.clusters_for(bytes);
-        let first = match count {
-            0 => HostCluster::new(0),
-            _ => self.refcounts.allocate(count).map_err(holstein_mapping::MapError::from)?.0,
-        };
-        Ok(Placed { disk: self, first, count, used: false })
-    }
-
     /// Writes a whole table to clusters that nothing names yet, padded with zeros to their end.
     pub(super) fn write_table(
         &self,
