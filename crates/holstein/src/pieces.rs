@@ -1,7 +1,7 @@
 //! Work on many pieces of a disk at a time.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::Error;
 
@@ -25,9 +25,9 @@ pub(crate) fn default_workers() -> usize {
     std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 8)
 }
 
-/// Calls `work` for every piece that `next` hands out, on `workers` threads; each has a buffer of its
-/// own, which keeps its size from piece to piece. `progress` hears, on the caller's thread, of the
-/// bytes that each call says it did.
+/// Calls `work` for every piece that `next` hands out, on `workers` threads, of which the caller's is
+/// one; each has a buffer of its own, which keeps its size from piece to piece. `progress` hears, on the
+/// caller's thread, of the bytes that the calls say they did.
 ///
 /// # Errors
 /// The first error of either; pieces that were begun are finished, others are not begun.
@@ -40,22 +40,25 @@ pub(crate) fn for_each_piece<P: Send>(
     let next = Mutex::new(next);
     let failure = Mutex::new(None);
     let stop = AtomicBool::new(false);
-    let (tell, told) = mpsc::channel();
-    let run = |tell: mpsc::Sender<u64>| {
+    // What was done and not yet told of: nobody is woken for a piece.
+    let done = AtomicU64::new(0);
+    let run = |told: &mut dyn FnMut()| {
         let mut buffer = Vec::new();
         while !stop.load(Ordering::Relaxed) {
             let piece = {
                 let mut next = next.lock().unwrap_or_else(PoisonError::into_inner);
                 (*next)()
             };
-            let done = match piece {
+            let worked = match piece {
                 Ok(None) => return,
                 Ok(Some(piece)) => work(piece, &mut buffer),
                 Err(error) => Err(error),
             };
-            match done {
-                // Who listens has gone only when all is over.
-                Ok(bytes) => drop(tell.send(bytes)),
+            match worked {
+                Ok(bytes) => {
+                    done.fetch_add(bytes, Ordering::Relaxed);
+                    told();
+                }
                 Err(error) => {
                     stop.store(true, Ordering::Relaxed);
                     let mut failure = failure.lock().unwrap_or_else(PoisonError::into_inner);
@@ -65,16 +68,12 @@ pub(crate) fn for_each_piece<P: Send>(
         }
     };
     std::thread::scope(|scope| {
-        for _ in 0..workers.max(1) {
-            let tell = tell.clone();
-            let run = &run;
-            scope.spawn(move || run(tell));
+        for _ in 1..workers {
+            scope.spawn(|| run(&mut || {}));
         }
-        drop(tell);
-        for bytes in told {
-            progress(bytes);
-        }
+        run(&mut || progress(done.swap(0, Ordering::Relaxed)));
     });
+    progress(done.swap(0, Ordering::Relaxed));
     match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
         Some(error) => Err(error),
         None => Ok(()),

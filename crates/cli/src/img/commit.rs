@@ -67,14 +67,16 @@ fn run(args: &Args) -> Outcome {
         })?,
         None => 1,
     };
-    // The base is opened anew, for writing; what is under it is its own.
+    // The base is opened anew, for writing; what is under it is its own. Its device works while
+    // the rest is copied.
+    let written = OpenFlags { cache: CacheMode { streaming: true, ..cache }, ..flags };
     let below = chain.links.drain(index.min(chain.links.len())..).next();
     let overlay = chain.into_overlay(&args.objects).map_err(unopened)?;
     let base = below
         .and_then(|link| link.image)
         .ok_or_else(|| Failure::message("Image does not have a backing file"))?;
     let text = base.text.clone();
-    let base = open_disk(base, &flags, &args.objects)
+    let base = open_disk(base, &written, &args.objects)
         .map_err(|error| Failure::Error(format!("Could not open '{text}': "), error, 1))?;
 
     let mut progress = Progress::start(args.has("progress") && !args.has("quiet"), 1.0);

@@ -125,6 +125,8 @@ fn rebase(
 ) -> Result<(), Failure> {
     let cache = cache_mode(args, "cache", CacheMode::WRITEBACK, "cache option")?;
     let below = cache_mode(args, "backing-cache", CacheMode::WRITEBACK, "source cache option")?;
+    // What is copied goes to its device while the rest is compared.
+    let cache = CacheMode { streaming: true, ..cache };
     let flags = OpenFlags { cache, backing: !args.has("unsafe"), ..OpenFlags::WRITE };
     let top = open_files(named(filename, args)?, &flags)?;
     let prefix = || format!("Could not open '{filename}': ");

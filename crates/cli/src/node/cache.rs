@@ -9,7 +9,7 @@ pub(crate) struct CacheMode {
     pub(crate) no_flush: bool,
     /// Every write is durable on return.
     pub(crate) write_through: bool,
-    /// The file is written once from its start to its end, so its device may work meanwhile.
+    /// The file is written in order, in large pieces, most of them once: its device may work meanwhile.
     pub(crate) streaming: bool,
 }
 
