@@ -73,3 +73,10 @@ l2 version_3 r16 002 000
 l2 compressed compressed 002 003
 l2 extended extended 003 005
 l2 data_file r16 006 000
+
+volume() { # name, options
+    "$img" create -q -f luks --object secret,id=s,data=pw -o "key-secret=s,iter-time=10,$2" volume 0
+    head -c 592 volume > "$corpus/luks_header/$1"
+}
+volume xts cipher-alg=aes-256
+volume cbc cipher-alg=aes-128,cipher-mode=cbc,ivgen-alg=essiv

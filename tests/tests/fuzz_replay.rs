@@ -11,6 +11,8 @@ mod canary;
 mod header;
 #[path = "../../fuzz/bodies/l2_entry.rs"]
 mod l2_entry;
+#[path = "../../fuzz/bodies/luks_header.rs"]
+mod luks_header;
 #[path = "../../fuzz/bodies/open_and_read.rs"]
 mod open_and_read;
 #[path = "../../fuzz/bodies/snapshot_table.rs"]
@@ -23,10 +25,11 @@ use std::path::{Path, PathBuf};
 
 type Body = fn(&[u8]);
 
-const BODIES: [(&str, Body); 5] = [
+const BODIES: [(&str, Body); 6] = [
     ("bitmap_directory", bitmap_directory::run),
     ("header", header::run),
     ("l2_entry", l2_entry::run),
+    ("luks_header", luks_header::run),
     ("open_and_read", open_and_read::run),
     ("snapshot_table", snapshot_table::run),
 ];

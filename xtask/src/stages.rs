@@ -9,7 +9,7 @@ use crate::job::{Log, tail};
 use crate::tally::Tally;
 use crate::targets::{self, Kind};
 use crate::test_all::Bench;
-use crate::{components, fuzz, libtest, tidy};
+use crate::{apt, components, fuzz, libtest, tidy};
 
 /// One stage.
 pub(crate) struct Stage {
@@ -180,7 +180,10 @@ fn run_differential(bench: &Bench<'_>, name: &'static str) -> Result<Report> {
         }
         return Ok(report);
     }
-    tests(bench, name, Kind::Differential)
+    let cryptsetup = apt::need("cryptsetup", "cryptsetup-bin");
+    let mut report = tests(bench, name, Kind::Differential)?;
+    report.skips.extend(cryptsetup.err().map(|reason| format!("cryptsetup: {reason}")));
+    Ok(report)
 }
 
 fn run_fuzz(bench: &Bench<'_>, name: &'static str) -> Result<Report> {

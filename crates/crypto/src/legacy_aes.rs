@@ -4,17 +4,19 @@
 //! passphrase is wrong; and who can write to the file can change what the guest reads.
 
 use aes::Aes128;
-use aes::cipher::{Array, BlockModeDecrypt, BlockModeEncrypt, InnerIvInit, KeyInit, consts::U16};
+use aes::cipher::KeyInit;
 use zeroize::Zeroizing;
 
 use crate::Secret;
-use crate::sector_cipher::{Numbering, SECTOR, SectorCipher};
+use crate::cbc_sectors::Cbc;
+use crate::sector_cipher::{Numbering, SectorCipher};
+use crate::vectors::Vectors;
 
 /// Bytes of the key.
 const KEY: usize = 16;
 
 /// AES-128-CBC whose vector is the guest sector's number, as a little-endian number of 16 bytes.
-pub struct LegacyAes(Aes128);
+pub struct LegacyAes(Cbc<Aes128>);
 
 impl std::fmt::Debug for LegacyAes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -31,16 +33,8 @@ impl LegacyAes {
         let count = bytes.iter().take(KEY).take_while(|byte| **byte != 0).count();
         let mut key = Zeroizing::new([0; KEY]);
         key[..count].copy_from_slice(&bytes[..count]);
-        Self(Aes128::new((&*key).into()))
+        Self(Cbc { cipher: Aes128::new((&*key).into()), vectors: Vectors::Plain64 })
     }
-}
-
-/// The vector of a sector.
-fn vector(sector: u64) -> Array<u8, U16> {
-    let mut bytes = [0; 16];
-    bytes[8..].copy_from_slice(&sector.to_be_bytes());
-    bytes.reverse();
-    bytes.into()
 }
 
 impl SectorCipher for LegacyAes {
@@ -49,16 +43,10 @@ impl SectorCipher for LegacyAes {
     }
 
     fn encrypt(&self, first: u64, sectors: &mut [u8]) {
-        for (number, sector) in (first..).zip(sectors.chunks_exact_mut(SECTOR)) {
-            let (blocks, _) = Array::slice_as_chunks_mut(sector);
-            cbc::Encryptor::inner_iv_init(&self.0, &vector(number)).encrypt_blocks(blocks);
-        }
+        self.0.encrypt(first, sectors);
     }
 
     fn decrypt(&self, first: u64, sectors: &mut [u8]) {
-        for (number, sector) in (first..).zip(sectors.chunks_exact_mut(SECTOR)) {
-            let (blocks, _) = Array::slice_as_chunks_mut(sector);
-            cbc::Decryptor::inner_iv_init(&self.0, &vector(number)).decrypt_blocks(blocks);
-        }
+        self.0.decrypt(first, sectors);
     }
 }

@@ -23,10 +23,18 @@
 
 #![forbid(unsafe_code)]
 
+mod aes_sectors;
+mod cbc_sectors;
 mod legacy_aes;
 mod secret;
 mod sector_cipher;
+mod sector_io;
+mod vectors;
+mod xts;
 
+pub use aes_sectors::{CipherMode, KeyLength, aes_sectors};
 pub use legacy_aes::LegacyAes;
 pub use secret::Secret;
 pub use sector_cipher::{Numbering, SECTOR, SectorCipher};
+pub use sector_io::{encrypt_parts, read_sectors};
+pub use vectors::VectorKind;

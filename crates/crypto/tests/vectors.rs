@@ -1,6 +1,11 @@
 //! Known answers, and that each sector stands for itself.
 
-use holstein_crypto::{LegacyAes, Numbering, SECTOR, Secret, SectorCipher};
+use std::io::IoSlice;
+
+use holstein_crypto::{
+    CipherMode, LegacyAes, Numbering, SECTOR, Secret, SectorCipher, VectorKind, aes_sectors,
+    encrypt_parts, read_sectors,
+};
 use proptest::prelude::*;
 
 fn cipher(passphrase: &[u8]) -> LegacyAes {
@@ -94,5 +99,87 @@ proptest! {
         }
         cipher.decrypt(first, &mut all);
         prop_assert_eq!(all, plain);
+    }
+}
+
+/// IEEE 1619-2007, annex B, vectors 4 and 10: the first blocks of sector 0 and of sector 255.
+#[test]
+fn the_published_vectors_of_xts_come_out() {
+    let rows = [
+        (
+            "2718281828459045235360287471352631415926535897932384626433832795",
+            0,
+            "27a7479befa1d476489f308cd4cfa6e2a96e4bbe3208ff25287dd3819616e89c",
+        ),
+        (
+            "27182818284590452353602874713526624977572470936999595749669676273141592653589793238462643383279502884197169399375105820974944592",
+            255,
+            "1c3b3a102f770386e4836c99e370cf9bea00803f5e482357a4ae12d414a3e63b",
+        ),
+    ];
+    for (key, number, start) in rows {
+        let mut sector: [u8; SECTOR] =
+            std::array::from_fn(|at| u8::try_from(at % 256).expect("below 256"));
+        let plain = sector;
+        let cipher = aes_sectors(CipherMode::Xts, &hex(key), VectorKind::Plain64);
+        let cipher = cipher.expect("the key has a length that fits");
+        cipher.encrypt(number, &mut sector);
+        assert_eq!(sector[..32], hex(start));
+        cipher.decrypt(number, &mut sector);
+        assert_eq!(sector, plain);
+    }
+}
+
+#[test]
+fn keys_of_other_lengths_are_refused() {
+    for mode in [CipherMode::Xts, CipherMode::Cbc] {
+        for len in (0..80).filter(|len| match mode {
+            CipherMode::Xts => ![32, 48, 64].contains(len),
+            CipherMode::Cbc => ![16, 24, 32].contains(len),
+        }) {
+            assert!(aes_sectors(mode, &vec![0; len], VectorKind::Plain).is_err(), "{len}");
+        }
+        let essiv = VectorKind::Essiv(&[0; 20]);
+        assert!(aes_sectors(mode, &[0; 32], essiv).is_err());
+    }
+}
+
+proptest! {
+    /// Many sectors at once are what each is alone, and parts of them are read as they are.
+    #[test]
+    fn sectors_stand_for_themselves(
+        mode in prop_oneof![Just(CipherMode::Xts), Just(CipherMode::Cbc)],
+        vector in 0..3,
+        first in any::<u64>().prop_map(|n| n >> 1),
+        count in 1_usize..20,
+        seed: u8,
+    ) {
+        let vector = match vector {
+            0 => VectorKind::Plain,
+            1 => VectorKind::Plain64,
+            _ => VectorKind::Essiv(&[3; 32]),
+        };
+        let cipher = aes_sectors(mode, &[seed; 32], vector).expect("it fits both modes");
+        let plain: Vec<u8> = (0..count * SECTOR).map(|n| (n / 7) as u8 ^ seed).collect();
+        let mut all = plain.clone();
+        cipher.encrypt(first, &mut all);
+        let mut each = plain.clone();
+        for (number, sector) in (first..).zip(each.chunks_mut(SECTOR)) {
+            cipher.encrypt(number, sector);
+        }
+        prop_assert_eq!(&all, &each);
+        let mut parts = vec![0; all.len()];
+        let (a, b) = plain.split_at(plain.len() / 3);
+        encrypt_parts(&*cipher, first, &[IoSlice::new(a), IoSlice::new(&[]), IoSlice::new(b)], &mut parts);
+        prop_assert_eq!(&all, &parts);
+        for (skip, len) in [(0, all.len()), (100, all.len() - 100), (511, 1), (3, all.len() - 500)] {
+            let mut back = vec![0; len.min(all.len() - skip)];
+            read_sectors(&*cipher, first, skip, &mut back, |at, into| {
+                let at = at as usize;
+                into.copy_from_slice(&all[at..at + into.len()]);
+                Ok::<(), ()>(())
+            }).expect("memory does not fail");
+            prop_assert_eq!(&back[..], &plain[skip..skip + back.len()]);
+        }
     }
 }

@@ -1,0 +1,95 @@
+//! Where a header and its key material lie.
+
+use std::io;
+
+use holstein_storage::Storage;
+use holstein_units::HostOffset;
+
+use crate::{Header, LuksError};
+
+/// The start of a volume, or an area inside of an image.
+pub trait KeyArea {
+    /// Bytes of the area.
+    ///
+    /// # Errors
+    /// Whatever the operating system says.
+    fn len(&self) -> io::Result<u64>;
+
+    /// Whether it has no bytes.
+    ///
+    /// # Errors
+    /// As for [`Self::len`].
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+
+    /// Fills `into` from byte `at` of the area on; all of it is within.
+    ///
+    /// # Errors
+    /// Whatever the operating system says; the end of the file is an error.
+    fn read_at(&self, at: u64, into: &mut [u8]) -> io::Result<()>;
+
+    /// Writes `from` at byte `at` of the area; all of it is within.
+    ///
+    /// # Errors
+    /// Whatever the operating system says.
+    fn write_at(&self, at: u64, from: &[u8]) -> io::Result<()>;
+
+    /// Returns when all that was written is durable.
+    ///
+    /// # Errors
+    /// Whatever the operating system says.
+    fn barrier(&self) -> io::Result<()>;
+}
+
+/// The area of a file that is a volume.
+#[derive(Clone, Copy)]
+pub struct FileArea<'a>(pub &'a dyn Storage);
+
+impl std::fmt::Debug for FileArea<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("FileArea(..)")
+    }
+}
+
+impl KeyArea for FileArea<'_> {
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+
+    fn read_at(&self, at: u64, into: &mut [u8]) -> io::Result<()> {
+        match self.0.read_at(HostOffset::new(at), into)? {
+            got if got < into.len() => Err(io::ErrorKind::UnexpectedEof.into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn write_at(&self, at: u64, from: &[u8]) -> io::Result<()> {
+        self.0.write_at(HostOffset::new(at), from)
+    }
+
+    fn barrier(&self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+/// Reads a part of the area, if it is within.
+pub(crate) fn read(area: &dyn KeyArea, at: u64, into: &mut [u8]) -> Result<(), LuksError> {
+    let (have, need) = (area.len()?, at + into.len() as u64);
+    if have < need {
+        return Err(LuksError::Short { have, need });
+    }
+    Ok(area.read_at(at, into)?)
+}
+
+impl Header {
+    /// Reads the header of an area.
+    ///
+    /// # Errors
+    /// As for [`Self::decode`]; I/O.
+    pub fn read(area: &dyn KeyArea) -> Result<Self, LuksError> {
+        let mut bytes = [0; Self::BYTES];
+        read(area, 0, &mut bytes)?;
+        Self::decode(&bytes)
+    }
+}
