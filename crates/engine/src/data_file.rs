@@ -6,7 +6,7 @@
 //! # Spec
 //! "External data file".
 
-use holstein_format::AutoclearFeatures;
+use holstein_format::{AutoclearFeatures, HeaderExtension};
 use holstein_guard::Intent;
 use holstein_mapping::{Change, CowPart, WritePlan};
 use holstein_units::{GuestRange, HostOffset, HostRange};
@@ -63,6 +63,30 @@ impl Disk {
             self.file.discard_data(self.on_disk(range));
         }
         Ok(())
+    }
+
+    /// Writes another name of the data file to the header, where one is given, and with `not_raw` that the
+    /// file need not read as the disk does any more. An empty name is none. The file that is open
+    /// stays the one that is used.
+    ///
+    /// # Errors
+    /// As for [`Disk::update_header`].
+    pub fn name_data_file(&self, name: Option<&[u8]>, not_raw: bool) -> Result<(), EngineError> {
+        let _alone = self.restructure();
+        self.check_writable()?;
+        self.update_header(|header| {
+            if not_raw {
+                header.autoclear.remove(AutoclearFeatures::RAW_DATA_FILE);
+            }
+            let Some(name) = name else { return };
+            let is_name = |kept: &HeaderExtension| matches!(kept, HeaderExtension::DataFile(_));
+            let place = header.extensions.iter().position(is_name);
+            header.extensions.retain(|kept| !is_name(kept));
+            if !name.is_empty() {
+                let new = HeaderExtension::DataFile(name.to_vec());
+                header.extensions.insert(place.unwrap_or(0), new);
+            }
+        })
     }
 
     /// Makes the data file as long as a disk that grows from `old` to `size` bytes, the new range all

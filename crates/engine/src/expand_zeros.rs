@@ -28,10 +28,14 @@ impl Disk {
         let entries = self.mapping.l1_layout().entries;
         let total = entries + snapshots.iter().map(|layout| layout.entries).sum::<u64>();
         let mut index = 0;
-        while let Some(next) = self.mapping.next_table(index) {
-            self.expand_table(next)?;
+        while index < entries {
+            let next = self.mapping.next_table(index).unwrap_or(entries);
+            (index..next).for_each(|empty| steps(empty + 1, total));
+            if next < entries {
+                self.expand_table(next)?;
+                steps(next + 1, total);
+            }
             index = next + 1;
-            steps(index, total);
         }
         self.flush()?;
         let mut done = entries;

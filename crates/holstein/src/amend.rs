@@ -1,7 +1,9 @@
 //! Changing what an image is: version, refcounts, size.
 
 use holstein_engine::{Disk, EngineError, Preallocation};
-use holstein_format::{RefcountOrder, SnapshotRecord, Version};
+use holstein_format::{
+    AutoclearFeatures, IncompatibleFeatures, RefcountOrder, SnapshotRecord, Version,
+};
 use holstein_mapping::L1Layout;
 use holstein_snapshot::SnapshotTable;
 
@@ -20,12 +22,14 @@ use crate::{Error, Image};
 /// assert_eq!(image.header().refcount_order.bits(), 1);
 /// # Ok::<(), holstein::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[must_use]
 pub struct AmendOptions {
     version: Option<Version>,
     refcount_bits: Option<u32>,
     lazy_refcounts: Option<bool>,
+    data_file: Option<Vec<u8>>,
+    data_file_raw: Option<bool>,
     size: Option<u64>,
 }
 
@@ -53,6 +57,19 @@ impl AmendOptions {
         self
     }
 
+    /// The name that an image with an external data file has for it; an empty one is no name. The file
+    /// itself stays what it is, and so does the one that is open.
+    pub fn data_file(mut self, name: Vec<u8>) -> Self {
+        self.data_file = Some(name);
+        self
+    }
+
+    /// Whether the external data file has to read as the disk does; that can only be given up.
+    pub fn data_file_raw(mut self, raw: bool) -> Self {
+        self.data_file_raw = Some(raw);
+        self
+    }
+
     /// The size of the disk in bytes, a multiple of 512; a smaller one cuts off what lies past it.
     pub fn size(mut self, size: u64) -> Self {
         self.size = Some(size);
@@ -64,6 +81,10 @@ impl AmendOptions {
 struct Plan {
     upgrade: bool,
     width: Option<RefcountOrder>,
+    /// A new name for the data file.
+    data_file: Option<Vec<u8>>,
+    /// The data file need not read as the disk does any more.
+    not_raw: bool,
     lazy: Option<bool>,
     size: Option<u64>,
     downgrade: bool,
@@ -73,9 +94,10 @@ struct Plan {
 const PART: u64 = 1 << 20;
 
 impl Image {
-    /// Changes version, refcount width, lazy refcounts and size, in the order in which that is possible.
+    /// Changes version, refcount width, data file, lazy refcounts and size, in the order in which that is
+    /// possible.
     ///
-    /// `progress` hears how much of how much is done. Options that contradict each other or the image are
+    /// `progress` hears how much of how much is done, of changes that take their time. Options that contradict each other or the image are
     /// refused before anything changes. Each change is one step of the header: a crash leaves an image
     /// with some of the changes done, in their order.
     ///
@@ -106,6 +128,9 @@ impl Image {
             self.disk().flush()?;
             before += PART;
         }
+        if plan.data_file.is_some() || plan.not_raw {
+            self.disk().name_data_file(plan.data_file.as_deref(), plan.not_raw)?;
+        }
         if let Some(lazy) = plan.lazy {
             self.disk().allow_lazy_refcounts(lazy)?;
         }
@@ -126,7 +151,6 @@ impl Image {
             })?;
             self.reopen()?;
         }
-        progress(total, total);
         Ok(())
     }
 
@@ -169,6 +193,17 @@ fn judge(disk: &Disk, options: &AmendOptions) -> Result<Plan, Error> {
             return invalid("version 2 images have no lazy refcounts");
         }
     }
+    let has_data_file = header.incompatible.contains(IncompatibleFeatures::DATA_FILE);
+    if options.data_file.is_some() && !has_data_file {
+        return invalid("the image has no external data file that could be named");
+    }
+    let is_raw = has_data_file && header.autoclear.contains(AutoclearFeatures::RAW_DATA_FILE);
+    if options.data_file_raw == Some(true) && !is_raw {
+        return invalid("the external data file of an existing image cannot become a raw one");
+    }
+    let named = header.data_file().unwrap_or_default();
+    let data_file = options.data_file.clone().filter(|name| name != named);
+    let not_raw = is_raw && options.data_file_raw == Some(false);
     let downgrade = version < header.version;
     let upgrade = version > header.version;
     if size.is_some_and(|size| !size.is_multiple_of(512)) {
@@ -203,5 +238,6 @@ fn judge(disk: &Disk, options: &AmendOptions) -> Result<Plan, Error> {
     {
         return refused(why);
     }
-    Ok(Plan { upgrade, width, lazy: options.lazy_refcounts, size, downgrade })
+    let lazy = options.lazy_refcounts;
+    Ok(Plan { upgrade, width, data_file, not_raw, lazy, size, downgrade })
 }

@@ -12,7 +12,7 @@ use std::io;
 use std::sync::Arc;
 
 use holstein_engine::{Backing, DiskExtentKind, EngineError};
-use holstein_format::{Header, HeaderExtension, Version};
+use holstein_format::{AutoclearFeatures, Header, HeaderExtension, IncompatibleFeatures, Version};
 
 use crate::chain::{Chain, Held};
 use crate::error::Cause;
@@ -59,10 +59,23 @@ impl Image {
     /// name or the new one at any moment.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::InvalidInput`] if the header has no room, with nothing changed; I/O.
+    /// [`crate::ErrorKind::InvalidInput`] if the header has no room, and for an image whose raw data file
+    /// shows all there is, with nothing changed; I/O.
     pub fn set_backing_file(&self, backing: Option<(&[u8], Option<&[u8]>)>) -> Result<(), Error> {
+        may_name(&self.header(), backing.is_some())?;
         self.change_header(|header| name_backing(header, backing))
     }
+}
+
+/// Refuses a backing file where the data file alone is what the disk shows.
+fn may_name(header: &Header, backing: bool) -> Result<(), Error> {
+    let raw = header.incompatible.contains(IncompatibleFeatures::DATA_FILE)
+        && header.autoclear.contains(AutoclearFeatures::RAW_DATA_FILE);
+    if backing && raw {
+        let text = "a raw data file and a backing file exclude each other";
+        return Err(Cause::Invalid(text.to_owned()).into());
+    }
+    Ok(())
 }
 
 /// Puts the name and the format into a header.
@@ -110,6 +123,7 @@ impl RebaseOptions {
     ) -> Result<(), Error> {
         // A name that does not fit is found before anything is copied.
         let mut header = image.header();
+        may_name(&header, name.is_some())?;
         name_backing(&mut header, name);
         header.encode().map_err(EngineError::Header)?;
         if image.chain().is_none() && image.header().backing_file.is_some() {

@@ -138,6 +138,11 @@ impl ImageLock {
     /// What QEMU holds while it makes a file: writes and cuts, lets others write, not cut.
     pub const CREATE: Self =
         Self { used: WRITE_AND_RESIZE, unshared: Permissions::of(&[Permission::Resize]) };
+    /// A reader of an external data file: others may write to it, not cut it.
+    pub const READ_DATA: Self =
+        Self { unshared: Permissions::of(&[Permission::Resize]), ..Self::READ_SHARED };
+    /// A writer of an external data file, which gets the length of the disk.
+    pub const WRITE_DATA: Self = Self { used: Self::WRITE.used, ..Self::READ_DATA };
 }
 
 /// Which lock to take on a file.

@@ -27,10 +27,25 @@ pub(super) enum Engine {
     Snapshot(Box<SnapshotReader>),
 }
 
+/// The files of an image.
+pub(crate) struct QcowFiles {
+    /// The image file.
+    pub(crate) file: FileNode,
+    /// The external data file, if the image has one.
+    pub(crate) data: Option<FileNode>,
+}
+
+impl QcowFiles {
+    /// The file with the payload.
+    fn payload(&self) -> &FileNode {
+        self.data.as_ref().unwrap_or(&self.file)
+    }
+}
+
 /// A qcow2 image and the disk that shows where it holds nothing.
 pub(crate) struct Qcow2Disk {
     pub(super) engine: Engine,
-    file: FileNode,
+    files: QcowFiles,
     backing: Option<BackingDisks>,
     /// The file has holes under clusters that are mapped: what they hold is asked of the file.
     has_holes: bool,
@@ -131,23 +146,30 @@ impl Qcow2Disk {
     /// A disk over an image that is open for reading.
     pub(crate) fn reading(
         image: ReadOnlyImage,
-        file: FileNode,
+        files: QcowFiles,
         backing: Option<BackingDisks>,
         name: String,
     ) -> Self {
-        let has_holes = has_holes(&file, image.cluster_size());
-        Self { engine: Engine::Read(image), file, backing, has_holes, name, told: Told::default() }
+        let has_holes = has_holes(&files.file, image.cluster_size());
+        Self { engine: Engine::Read(image), files, backing, has_holes, name, told: Told::default() }
     }
 
     /// A disk over an image that is open for reading and writing.
     pub(crate) fn writing(
         image: Image,
-        file: FileNode,
+        files: QcowFiles,
         backing: Option<BackingDisks>,
         name: String,
     ) -> Self {
-        let has_holes = has_holes(&file, image.cluster_size());
-        Self { engine: Engine::Write(image), file, backing, has_holes, name, told: Told::default() }
+        let has_holes = has_holes(&files.file, image.cluster_size());
+        Self {
+            engine: Engine::Write(image),
+            files,
+            backing,
+            has_holes,
+            name,
+            told: Told::default(),
+        }
     }
 
     /// Runs a request for writing, and says once that it found the image to be corrupt.
@@ -180,10 +202,10 @@ impl Qcow2Disk {
             compressed: extent.compressed,
             depth: 0,
             offset: extent.host,
-            file: extent.host.map(|_| self.file.name.clone()),
+            file: extent.host.map(|_| self.files.payload().name.clone()),
         };
         if let (true, true, Some(host)) = (data, self.has_holes, extent.host) {
-            let (has_data, run) = self.file.storage.extent_at(HostOffset::new(host))?;
+            let (has_data, run) = self.files.payload().storage.extent_at(HostOffset::new(host))?;
             if run > 0 {
                 status.len = len.min(run);
                 status.zero = !has_data;
@@ -319,7 +341,7 @@ impl Disk for Qcow2Disk {
     }
 
     fn info(&self) -> Result<DiskInfo> {
-        let facts = QcowFacts::read(&self.file)?;
+        let facts = QcowFacts::read(&self.files.file)?;
         let cluster_size = facts.header.geometry.cluster_size();
         let entry = if facts.header.geometry.extended_l2() { 16 } else { 8 };
         // VM states begin behind the last L2 table of the disk.
@@ -338,7 +360,7 @@ impl Disk for Qcow2Disk {
     }
 
     fn debugger(&self) -> Option<Arc<Debugger>> {
-        self.file.debugger.clone()
+        self.files.file.debugger.clone()
     }
 
     fn backing_len(&self) -> Option<u64> {
@@ -346,7 +368,8 @@ impl Disk for Qcow2Disk {
     }
 
     fn files(&self, found: &mut Vec<FileIdentity>) {
-        found.extend(self.file.identity);
+        found.extend(self.files.file.identity);
+        found.extend(self.files.data.as_ref().and_then(|data| data.identity));
         if let Some(backing) = &self.backing {
             backing.files(found);
         }

@@ -72,10 +72,12 @@ fn run(args: &Args) -> Outcome {
     let mut disk = open_image(image, &OpenFlags { cache, ..OpenFlags::WRITE }, args)?;
     let shown = args.has("progress") && !args.has("quiet");
     let mut progress = Progress::start(shown, 1.0);
-    let amended = wanted
-        .judge(&facts)
-        .and_then(|options| disk.amend(&options, &mut |done, total| progress.update(done, total)));
-    progress.finish(amended.is_err());
+    let amended = wanted.judge(&facts).and_then(|judged| {
+        disk.amend(&judged.options, &mut |done, total| progress.update(done, total))?;
+        // The downgrade comes last, so all before it is done.
+        judged.no_downgrade.map_or(Ok(()), Err)
+    });
+    progress.finish(true);
     let closed = disk.close();
     amended?;
     closed?;

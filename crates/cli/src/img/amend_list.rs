@@ -1,6 +1,6 @@
 //! What can be amended, and what a list of such options asks for.
 
-use holstein::format::{CryptMethod, Header, IncompatibleFeatures, Version};
+use holstein::format::{AutoclearFeatures, CryptMethod, Header, IncompatibleFeatures, Version};
 use holstein::{AmendOptions, snapshot::SnapshotTable};
 
 use super::create_list::{
@@ -37,6 +37,14 @@ pub(super) fn help() -> String {
     known.sort_by_key(|known| known.name);
     let lines: String = known.into_iter().map(option_line).collect();
     format!("Amend options for 'qcow2':\n{lines}")
+}
+
+/// What is to be done.
+pub(super) struct Judged {
+    /// Everything that can be done.
+    pub(super) options: AmendOptions,
+    /// Why the image cannot become one of version 2, where it should.
+    pub(super) no_downgrade: Option<DiskError>,
 }
 
 /// Options as they were given, each checked by its type.
@@ -79,11 +87,11 @@ impl AmendList {
         self.value(name)?.parse().ok()
     }
 
-    /// What the library is to do; an option that changes nothing is left out.
+    /// What the library is to do.
     ///
     /// # Errors
     /// What the image cannot become, in the words and in the order of the reference.
-    pub(super) fn judge(&self, facts: &QcowFacts) -> Result<AmendOptions, DiskError> {
+    pub(super) fn judge(&self, facts: &QcowFacts) -> Result<Judged, DiskError> {
         let header = &facts.header;
         let mut options = AmendOptions::new();
         let version = match self.value("compat") {
@@ -122,17 +130,27 @@ impl AmendList {
         // No size and a size of 0 are the same to the reference.
         let size = self.number("size").filter(|size| *size != 0);
         judge_size(size, header, version.max(header.version))?;
-        if version < header.version {
-            judge_downgrade(size.unwrap_or(header.size), width, header, &facts.snapshots)?;
-        }
+        let no_downgrade = if version < header.version {
+            let size = size.unwrap_or(header.size);
+            judge_downgrade(size, width, header, &facts.snapshots).err()
+        } else {
+            None
+        };
+        let version = if no_downgrade.is_some() { header.version } else { version };
         options = options.version(version).refcount_bits(width);
         if let Some(lazy) = lazy {
             options = options.lazy_refcounts(lazy);
         }
-        Ok(match size {
-            Some(size) => options.size(size),
-            None => options,
-        })
+        if let Some(name) = self.value("data_file") {
+            options = options.data_file(name.as_bytes().to_vec());
+        }
+        if self.value("data_file_raw") == Some("off") {
+            options = options.data_file_raw(false);
+        }
+        if let Some(size) = size {
+            options = options.size(size);
+        }
+        Ok(Judged { options, no_downgrade })
     }
 
     fn judge_encryption(&self, header: &Header) -> Result<(), DiskError> {
@@ -154,22 +172,15 @@ impl AmendList {
 
     fn judge_data_file(&self, header: &Header) -> Result<(), DiskError> {
         let has_data_file = header.incompatible.contains(IncompatibleFeatures::DATA_FILE);
-        if self.value("data_file").is_some() && !has_data_file {
-            return Err(DiskError::invalid(
-                "data-file can only be set for images that use an external data file",
-            ));
-        }
-        if self.value("data_file_raw") == Some("on") {
-            return Err(DiskError::invalid("data-file-raw cannot be set on existing images"));
-        }
-        if self.value("data_file").is_some()
-            || (self.value("data_file_raw").is_some() && has_data_file)
-        {
-            return Err(DiskError::unsupported(
-                "amending the external data file is not available in this version",
-            ));
-        }
-        Ok(())
+        let is_raw = has_data_file && header.autoclear.contains(AutoclearFeatures::RAW_DATA_FILE);
+        let why = if self.value("data_file_raw") == Some("on") && !is_raw {
+            "data-file-raw cannot be set on existing images"
+        } else if self.value("data_file").is_some() && !has_data_file {
+            "data-file can only be set for images that use an external data file"
+        } else {
+            return Ok(());
+        };
+        Err(DiskError::invalid(why))
     }
 
     /// Name and format may be given if they are what the image has.

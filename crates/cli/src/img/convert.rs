@@ -344,7 +344,11 @@ fn create_target(plan: &Plan<'_>, sources: &Sources) -> Result<TargetFile, Failu
     }
     let path = strip_file_protocol(plan.target);
     refuse_same(plan, sources, path)?;
-    let guard = TargetFile::before(path);
+    let data = list.given("data_file").map(strip_file_protocol);
+    if let Some(data) = data {
+        refuse_same(plan, sources, data)?;
+    }
+    let guard = TargetFile::before_both(path, data);
     let prefix = || format!("{}: error while converting {}: ", plan.target, plan.out_format);
     match make_image(plan.target, &list, &plan.args.objects) {
         Ok(()) => Ok(guard),

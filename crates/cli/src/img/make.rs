@@ -10,7 +10,7 @@ use super::create_list::{CreateFormat, CreateList};
 use super::make_qcow2::{QcowPlan, make_qcow2};
 use super::target_file::TargetFile;
 use crate::disk::{Disk, DiskError, Preallocation, RawDisk};
-use crate::node::{open_file_error, strip_file_protocol};
+use crate::node::{check_protocol, open_file_error, strip_file_protocol};
 use crate::objects::Objects;
 
 /// Makes an image by its options; the size is among them.
@@ -41,7 +41,14 @@ pub(super) fn make_image(
         }
         CreateFormat::Qcow2 => {
             let plan = QcowPlan::judge(list, size, objects)?;
-            make_in(path, LockMode::Write, list, |file| make_qcow2(file, &plan))
+            let Some(data_path) = plan.data_path() else {
+                return make_in(path, LockMode::Write, list, |file| make_qcow2(file, None, &plan));
+            };
+            check_protocol(list.given("data_file").unwrap_or_default())?;
+            let lock = LockMode::Exact(ImageLock::WRITE_DATA);
+            make_in(path, LockMode::Write, list, |file| {
+                make_in(data_path, lock, list, |data| make_qcow2(file, Some(data), &plan))
+            })
         }
     }
 }

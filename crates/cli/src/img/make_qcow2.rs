@@ -8,6 +8,7 @@ use holstein_storage::Storage;
 
 use super::create_list::CreateList;
 use crate::disk::{DiskError, Preallocation, engine_error, engine_preallocation};
+use crate::node::strip_file_protocol;
 use crate::objects::Objects;
 
 /// What the end of a message about version 3 says.
@@ -29,7 +30,16 @@ pub(super) struct QcowPlan {
     lazy_refcounts: bool,
     preallocation: Preallocation,
     backing: Option<(String, String)>,
+    data_file: Option<DataFile>,
     passphrase: Option<Secret>,
+}
+
+/// An external data file that is to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct DataFile {
+    path: String,
+    /// It always reads as the disk does.
+    raw: bool,
 }
 
 impl QcowPlan {
@@ -87,7 +97,7 @@ impl QcowPlan {
             return invalid(&format!("Lazy refcounts {NEEDS_V3}"));
         }
         let refcount_bits = refcount_bits(list, version_2)?;
-        refuse_data_file(list, version_2, backing)?;
+        let data_file = data_file(list, version_2, backing)?;
         if zstd && version_2 {
             return invalid(&format!("Non-zlib compression type is {NEEDS_V3}"));
         }
@@ -109,10 +119,16 @@ impl QcowPlan {
             lazy_refcounts,
             preallocation,
             backing,
+            data_file,
             passphrase,
         };
         plan.check_size()?;
         Ok(plan)
+    }
+
+    /// The path of the external data file, if the disk is to have one.
+    pub(super) fn data_path(&self) -> Option<&str> {
+        self.data_file.as_ref().map(|data| data.path.as_str())
     }
 
     /// Bytes of a cluster.
@@ -209,18 +225,21 @@ fn passphrase(list: &CreateList, objects: &Objects) -> Result<Option<Secret>, Di
     }
 }
 
-/// External data files are judged as by the reference, then refused.
-fn refuse_data_file(
+/// The external data file that the disk is to have.
+///
+/// # Errors
+/// It does not go together with the version or the backing file.
+fn data_file(
     list: &CreateList,
     version_2: bool,
     backing: Option<&str>,
-) -> Result<(), DiskError> {
-    let data_file = list.given("data_file");
+) -> Result<Option<DataFile>, DiskError> {
+    let name = list.given("data_file");
     let raw = list.is_on("data_file_raw");
-    if data_file.is_some() && version_2 {
+    if name.is_some() && version_2 {
         return Err(DiskError::invalid(format!("External data files are {NEEDS_V3}")));
     }
-    if raw && data_file.is_none() {
+    if raw && name.is_none() {
         return Err(DiskError::invalid("data-file-raw requires data-file"));
     }
     if raw && backing.is_some() {
@@ -228,16 +247,15 @@ fn refuse_data_file(
             "Backing file and data-file-raw cannot be used at the same time",
         ));
     }
-    match data_file {
-        None => Ok(()),
-        Some(_) => {
-            Err(DiskError::unsupported("external data files are not available in this version"))
-        }
-    }
+    Ok(name.map(|name| DataFile { path: strip_file_protocol(name).to_owned(), raw }))
 }
 
-/// Writes the image into an empty file.
-pub(super) fn make_qcow2(file: Arc<dyn Storage>, plan: &QcowPlan) -> Result<(), DiskError> {
+/// Writes the image into an empty file; `data` is the empty data file of a disk that is to have one.
+pub(super) fn make_qcow2(
+    file: Arc<dyn Storage>,
+    data: Option<Arc<dyn Storage>>,
+    plan: &QcowPlan,
+) -> Result<(), DiskError> {
     let version = if plan.version_2 { Version::V2 } else { Version::V3 };
     let compression = if plan.zstd { CompressionType::Zstd } else { CompressionType::Deflate };
     let mut options = CreateOptions::new(plan.size)
@@ -251,6 +269,9 @@ pub(super) fn make_qcow2(file: Arc<dyn Storage>, plan: &QcowPlan) -> Result<(), 
     if let Some((name, format)) = &plan.backing {
         options =
             options.backing_file(name.clone().into_bytes(), Some(format.clone().into_bytes()));
+    }
+    if let (Some(data), Some(DataFile { path, raw })) = (data, &plan.data_file) {
+        options = options.data_file(path.clone().into_bytes(), data, *raw);
     }
     if let Some(passphrase) = &plan.passphrase {
         options = options.legacy_aes(passphrase.clone());

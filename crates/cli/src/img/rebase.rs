@@ -1,7 +1,7 @@
 //! `rebase`: another backing file, or none.
 
 use holstein::chain::Chain;
-use holstein::{Image, NewBacking, RebaseOptions};
+use holstein::{ErrorKind, Image, NewBacking, RebaseOptions};
 
 use super::images::{cache_mode, named, open_files};
 use super::progress::Progress;
@@ -96,6 +96,9 @@ impl Name<'_> {
         match error.format_error() {
             Some(_) => {
                 self.failed(DiskError::new(libc::ENOSPC, "No space left in the file header"))
+            }
+            None if error.kind() == ErrorKind::InvalidInput => {
+                self.failed(DiskError::from_errno(libc::EINVAL))
             }
             None => Failure::from(engine_error(error)),
         }

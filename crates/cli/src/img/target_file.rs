@@ -13,18 +13,31 @@ pub(crate) struct TargetFile {
     path: PathBuf,
     existed: bool,
     kept: bool,
+    /// Another file that goes away with it.
+    beside: Option<Box<Self>>,
 }
 
 impl TargetFile {
     /// Remembers whether there is anything at `path`, before it is made.
     pub(crate) fn before(path: &str) -> Self {
         let path = Path::new(path);
-        Self { path: path.to_owned(), existed: fs::symlink_metadata(path).is_ok(), kept: false }
+        let existed = fs::symlink_metadata(path).is_ok();
+        Self { path: path.to_owned(), existed, kept: false, beside: None }
+    }
+
+    /// As [`Self::before`], with a second file where there is one.
+    pub(crate) fn before_both(path: &str, beside: Option<&str>) -> Self {
+        let mut target = Self::before(path);
+        target.beside = beside.map(|path| Box::new(Self::before(path)));
+        target
     }
 
     /// The file stays.
     pub(crate) fn keep(mut self) {
         self.kept = true;
+        if let Some(beside) = self.beside.take() {
+            beside.keep();
+        }
     }
 
     /// The file goes if this command made it; otherwise the error says that it stays.

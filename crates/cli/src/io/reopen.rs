@@ -132,9 +132,20 @@ impl Opened {
 
     /// Whether the image was opened with that option, given or found.
     fn has_option(&self, key: &str, value: &Json) -> bool {
-        let format = self.disk.info().map(|info| Json::str(info.format));
-        self.image.options.entries().iter().any(|(known, set)| known == key && set == value)
-            || key == "driver" && format.is_ok_and(|format| format == *value)
+        let given = self.image.options.entries();
+        if given.iter().any(|(known, set)| known == key && set == value) {
+            return true;
+        }
+        let Ok(info) = self.disk.info() else { return false };
+        // The data file that was found is the one that the header names.
+        let found = !given.iter().any(|(known, _)| known.starts_with("data-file."));
+        let data_file = info.specific.as_ref().and_then(|facts| facts.get("data-file"));
+        match key {
+            "driver" => *value == Json::str(info.format),
+            "data-file.driver" => found && data_file.is_some() && *value == Json::str("file"),
+            "data-file.filename" => found && data_file == Some(value),
+            _ => false,
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! The files of an image and of all that is under it, opened by a loop.
 
+use super::data_file::open_data_file;
 use super::open::passphrase;
-use super::policy::check_backing;
+use super::policy::check_named_file;
 use super::protocol::{has_protocol, strip_file_protocol};
 use super::{
     CacheMode, ChainMembers, Driver, Generic, ImageRef, Layer, OpenFlags, Options, QcowOptions,
@@ -36,7 +37,7 @@ impl OpenChain {
         let mut members = ChainMembers::default();
         let mut links = vec![Link { layer: top, image: None, stored: None }];
         loop {
-            match next(&links, &mut members, objects) {
+            match next(&mut links, &mut members, objects) {
                 Ok(Some(link)) => links.push(link),
                 Ok(None) => return Ok(Self { links }),
                 Err(Failed { error, of_link }) => return Err(prefixed(error, &links, of_link)),
@@ -126,11 +127,11 @@ impl From<DiskError> for Failed {
 
 /// The image under the last one, if there is one.
 fn next(
-    links: &[Link],
+    links: &mut [Link],
     members: &mut ChainMembers,
     objects: &Objects,
 ) -> Result<Option<Link>, Failed> {
-    let Some(Link { layer, .. }) = links.last() else { return Ok(None) };
+    let Some(Link { layer, .. }) = links.last_mut() else { return Ok(None) };
     let Some(file) = &layer.file else { return Ok(None) };
     members.add(&layer.name, file.identity)?;
     if layer.driver != Driver::Qcow2 {
@@ -140,6 +141,7 @@ fn next(
     let header = read_header(file, holstein::format::DecodePurpose::Use)?;
     // What is wrong with this image comes before what is wrong with the next.
     passphrase(header.crypt_method, &qcow, objects)?;
+    layer.data = open_data_file(layer, &header, qcow.data_file)?;
     if !layer.flags.backing || qcow.no_backing {
         return Ok(None);
     }
@@ -192,7 +194,7 @@ fn backing_image(
     let Some(options) = replaced else {
         let stored = stored.unwrap_or_default();
         let full = backing_name(image, stored)?;
-        check_backing(image, &full)?;
+        check_named_file(image, &full)?;
         return Ok(ImageRef::named(&full, recorded_format));
     };
     let mut options = options.clone();
@@ -202,7 +204,7 @@ fn backing_image(
     if let (false, Some(stored)) = (has_bytes, stored) {
         // Only some options are given: they go to the file that is stored.
         let full = backing_name(image, stored)?;
-        check_backing(image, &full)?;
+        check_named_file(image, &full)?;
         let format = if options.has("driver") { None } else { recorded_format };
         let mut image = ImageRef::named(&full, format);
         image.options = options;

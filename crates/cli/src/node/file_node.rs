@@ -22,6 +22,8 @@ pub(crate) enum LockKind {
     Raw,
     /// Those of a format, which nobody else may change.
     Format,
+    /// Those of the payload of an image, which nobody else may cut.
+    Data,
 }
 
 /// A node of bytes that is open.
@@ -198,6 +200,8 @@ fn open_file(
             (true, false, LockKind::Raw, true) => LockMode::Exact(ImageLock::WRITE_SHARED),
             (true, false, LockKind::Format, false) => LockMode::Read,
             (true, false, LockKind::Format, true) => LockMode::Write,
+            (true, false, LockKind::Data, false) => LockMode::Exact(ImageLock::READ_DATA),
+            (true, false, LockKind::Data, true) => LockMode::Exact(ImageLock::WRITE_DATA),
         };
         let file_options = FileOptions {
             write,

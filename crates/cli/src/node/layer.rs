@@ -2,6 +2,7 @@
 
 use super::file_node::{LockKind, probed_lock};
 use super::protocol::parse_filename;
+use super::qcow2_options::no_node;
 use super::{Driver, FileNode, Generic, ImageRef, OpenFlags, Options, Probed, probe};
 use crate::disk::DiskError;
 use crate::text::Json;
@@ -21,6 +22,8 @@ pub(crate) struct Layer {
     pub(crate) options: Options,
     /// The node under the format; none under a driver that has bytes of its own.
     pub(crate) file: Option<FileNode>,
+    /// The node with the payload, where the format has it elsewhere and it was opened.
+    pub(crate) data: Option<FileNode>,
     /// The name by which the image is shown.
     pub(crate) name: String,
     /// How the command opens it.
@@ -73,7 +76,16 @@ fn open_named(
                 false => format!("json:{}", tree.compact()),
             };
             let flags = *flags;
-            Ok(Layer { driver, probed: false, generic, options, file: None, name, flags })
+            Ok(Layer {
+                driver,
+                probed: false,
+                generic,
+                options,
+                file: None,
+                data: None,
+                name,
+                flags,
+            })
         }
         Some(
             driver @ (Driver::File | Driver::HostDevice | Driver::HostCdrom | Driver::Blkdebug),
@@ -88,7 +100,8 @@ fn open_named(
             let file = FileNode::open(below, &flags_below, depth, &mut |_| Ok(LockKind::Raw))?;
             let name = file.name.clone();
             let flags = *flags;
-            Ok(Layer { driver, probed: false, generic, options, file: Some(file), name, flags })
+            let (probed, file, data) = (false, Some(file), None);
+            Ok(Layer { driver, probed, generic, options, file, data, name, flags })
         }
         format => open_format(filename, options, format, generic, flags, depth),
     }
@@ -104,9 +117,7 @@ fn open_format(
     depth: usize,
 ) -> Result<Layer, DiskError> {
     if let Some(node) = options.take_text("file")? {
-        return Err(DiskError::invalid(format!(
-            "Cannot find device='{node}' nor node-name='{node}'"
-        )));
+        return Err(no_node(&node));
     }
     let mut below = options.take_node("file");
     if let Some(filename) = &filename {
@@ -135,6 +146,7 @@ fn open_format(
         generic,
         options,
         file: Some(file),
+        data: None,
         name: String::new(),
         flags: *flags,
     };
@@ -165,7 +177,7 @@ impl Layer {
     fn has_strong_options(&self) -> bool {
         let strong = |key: &str| match self.driver {
             Driver::Raw => matches!(key, "offset" | "size"),
-            _ => key.starts_with("encrypt.") || key.starts_with("data-file"),
+            _ => key.starts_with("encrypt."),
         };
         self.options.entries().iter().any(|(key, _)| strong(key))
     }

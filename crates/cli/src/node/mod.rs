@@ -11,6 +11,7 @@ mod backing;
 mod blkdebug;
 mod cache;
 mod chain;
+mod data_file;
 mod driver;
 mod facts;
 mod file_node;

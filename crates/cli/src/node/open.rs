@@ -8,11 +8,11 @@ use holstein::{OpenOptions, OverlapCheck, Secret};
 use super::chain::OpenChain;
 use super::generic::DetectZeroes;
 use super::{
-    Driver, FileNode, Generic, ImageRef, Layer, OpenFlags, Options, QcowOptions, open_layer,
-    overlap_mask, read_header,
+    Driver, Generic, ImageRef, Layer, OpenFlags, Options, QcowOptions, open_layer, overlap_mask,
+    read_header,
 };
 use crate::disk::{
-    BackingDisks, Disk, DiskError, NullDisk, Policy, PolicyOptions, Qcow2Disk, RawDisk,
+    BackingDisks, Disk, DiskError, NullDisk, Policy, PolicyOptions, Qcow2Disk, QcowFiles, RawDisk,
     engine_error,
 };
 use crate::objects::Objects;
@@ -51,7 +51,7 @@ impl Layer {
         objects: &Objects,
         backing: Option<BackingDisks>,
     ) -> Result<Box<dyn Disk>, DiskError> {
-        let Self { driver, probed, generic, mut options, file, name, .. } = self;
+        let Self { driver, probed, generic, mut options, file, data, name, .. } = self;
         let disk: Box<dyn Disk> = match (driver, file) {
             (Driver::NullCo | Driver::NullAio, _) => {
                 Box::new(NullDisk::from_options(driver.name(), &mut options, name)?)
@@ -72,7 +72,14 @@ impl Layer {
             }
             (Driver::Qcow2, Some(file)) => {
                 let qcow = QcowOptions::take(&mut options, objects)?;
-                Box::new(open_qcow2(file, name, &generic, &qcow, objects, backing)?)
+                Box::new(open_qcow2(
+                    QcowFiles { file, data },
+                    name,
+                    &generic,
+                    &qcow,
+                    objects,
+                    backing,
+                )?)
             }
             (_, None) => return Err(DiskError::invalid("a format stands on a file")),
         };
@@ -103,14 +110,15 @@ pub(super) fn passphrase(
 
 /// Opens the image in `file` over the disks under it.
 fn open_qcow2(
-    file: FileNode,
+    files: QcowFiles,
     name: String,
     generic: &Generic,
     qcow: &QcowOptions,
     objects: &Objects,
     backing: Option<BackingDisks>,
 ) -> Result<Qcow2Disk, DiskError> {
-    let header = read_header(&file, holstein::format::DecodePurpose::Use)?;
+    let file = &files.file;
+    let header = read_header(file, holstein::format::DecodePurpose::Use)?;
     if generic.writable && header.incompatible.contains(IncompatibleFeatures::CORRUPT) {
         return Err(DiskError::new(
             libc::EACCES,
@@ -126,15 +134,18 @@ fn open_qcow2(
     if let Some(passphrase) = passphrase {
         open = open.passphrase(passphrase);
     }
+    if let Some(data) = &files.data {
+        open = open.data_file(Arc::clone(&data.storage));
+    }
     let listener = file.debugger.clone();
     open = open.listener(listener.map(|debugger| debugger as Arc<dyn holstein::Listener>));
     let storage = Arc::clone(&file.storage);
     if generic.writable {
         let image = open.open_storage(storage).map_err(|error| engine_error(&error))?;
-        Ok(Qcow2Disk::writing(image, file, backing, name))
+        Ok(Qcow2Disk::writing(image, files, backing, name))
     } else {
         let image = open.open_storage_read_only(storage).map_err(|error| engine_error(&error))?;
-        Ok(Qcow2Disk::reading(image, file, backing, name))
+        Ok(Qcow2Disk::reading(image, files, backing, name))
     }
 }
 

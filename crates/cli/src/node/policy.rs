@@ -1,4 +1,4 @@
-//! Which backing files an image may name.
+//! Which backing files and data files an image may name.
 
 use std::path::Path;
 use std::sync::OnceLock;
@@ -9,7 +9,7 @@ use holstein::chain::{
 
 use crate::disk::DiskError;
 
-/// The variable that restricts backing files, so that scripts which know only the classic options
+/// The variable that restricts backing and data files, so that scripts which know only the classic options
 /// can be restricted from outside.
 const VARIABLE: &str = "HOLSTEIN_BACKING";
 /// The option that does the same.
@@ -58,7 +58,7 @@ impl Choice {
     }
 }
 
-/// Restricts backing files for the rest of the program (`--backing-policy`).
+/// Restricts backing and data files for the rest of the program (`--backing-policy`).
 ///
 /// # Errors
 /// The text is no policy.
@@ -69,11 +69,12 @@ pub(crate) fn choose_backing_policy(text: &str) -> Result<(), DiskError> {
     Ok(())
 }
 
-/// Refuses a backing file that the policy does not allow.
+/// Refuses a file that an image names, as a backing file or as its data file, where the policy does not
+/// allow it.
 ///
 /// # Errors
 /// The policy forbids it, or is none.
-pub(super) fn check_backing(image: &str, backing: &str) -> Result<(), DiskError> {
+pub(super) fn check_named_file(image: &str, backing: &str) -> Result<(), DiskError> {
     let (choice, source) = match (CHOSEN.get(), std::env::var(VARIABLE).as_deref()) {
         (Some(chosen), _) => (*chosen, OPTION),
         (None, Err(std::env::VarError::NotPresent) | Ok("")) => return Ok(()),

@@ -36,6 +36,8 @@ pub(crate) struct QcowOptions {
     pub(crate) no_backing: bool,
     /// The format of the backing file, whatever is recorded.
     pub(crate) backing: Option<Options>,
+    /// The node to use as the external data file, whatever is recorded.
+    pub(crate) data_file: Option<Options>,
     /// The encryption that the image should have.
     pub(crate) encrypt_format: Option<String>,
     /// The name of the secret that is its passphrase.
@@ -86,11 +88,7 @@ impl QcowOptions {
             ..Self::default()
         };
         taken.take_encryption(options, objects)?;
-        if options.has("data-file") || !options.take_node("data-file").is_empty() {
-            return Err(DiskError::unsupported(
-                "external data files are not available in this version",
-            ));
-        }
+        taken.take_data_file(options)?;
         taken.take_backing(options)?;
         match options.first_key() {
             None => Ok(taken),
@@ -152,16 +150,27 @@ impl QcowOptions {
         self.check_encryption(header.crypt_method)
     }
 
+    fn take_data_file(&mut self, options: &mut Options) -> Result<(), DiskError> {
+        let nested = options.take_node("data-file");
+        match options.take("data-file") {
+            Some(crate::text::Json::Str(name)) => return Err(no_node(&name)),
+            Some(_) => {
+                return Err(DiskError::invalid(
+                    "Invalid parameter type for 'data-file', expected: string",
+                ));
+            }
+            None => {}
+        }
+        self.data_file = (!nested.is_empty()).then_some(nested);
+        Ok(())
+    }
+
     fn take_backing(&mut self, options: &mut Options) -> Result<(), DiskError> {
         let nested = options.take_node("backing");
         match options.take("backing") {
             Some(crate::text::Json::Null) => self.no_backing = true,
             Some(crate::text::Json::Str(name)) if name.is_empty() => self.no_backing = true,
-            Some(crate::text::Json::Str(name)) => {
-                return Err(DiskError::invalid(format!(
-                    "Cannot find device='{name}' nor node-name='{name}'"
-                )));
-            }
+            Some(crate::text::Json::Str(name)) => return Err(no_node(&name)),
             Some(_) => {
                 return Err(DiskError::invalid(
                     "Invalid parameter type for 'backing', expected: string",
@@ -174,6 +183,11 @@ impl QcowOptions {
         }
         Ok(())
     }
+}
+
+/// No node has a name to which another one could refer.
+pub(super) fn no_node(name: &str) -> DiskError {
+    DiskError::invalid(format!("Cannot find device='{name}' nor node-name='{name}'"))
 }
 
 fn take_overlap_checks(options: &mut Options) -> Result<OverlapChecks, DiskError> {

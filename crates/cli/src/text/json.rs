@@ -39,6 +39,12 @@ impl Json {
         }
     }
 
+    /// The value of an entry of an object.
+    pub(crate) fn get(&self, key: &str) -> Option<&Self> {
+        let Self::Map(entries) = self else { return None };
+        entries.iter().find(|(known, _)| known == key).map(|(_, value)| value)
+    }
+
     /// Lays the value out over lines: four blanks a level, one item a line, an empty array or
     /// object on two lines, ASCII only, no line end after the last line.
     pub(crate) fn pretty(&self) -> String {

@@ -40,11 +40,11 @@ impl Disk {
         selector: SnapshotSelector<'_>,
         mut steps: Steps<'_>,
     ) -> Result<(), EngineError> {
-        self.allow_snapshots()?;
         let _alone = self.restructure();
         let mut guard = self.snapshot_list()?;
         let old = guard.listed();
         let (index, record) = old.get(selector)?;
+        self.allow_snapshots()?;
         if old.leases.get(index).is_some_and(|lease| Arc::strong_count(lease) > 1) {
             return Err(EngineError::SnapshotBusy);
         }
