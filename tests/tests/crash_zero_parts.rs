@@ -20,7 +20,7 @@ fn zeros_over_part_of_a_cluster_are_cut_at_sectors() -> Result<(), Box<dyn std::
     image.write_at(0, &vec![0x55; 4 << 20])?;
     image.flush()?;
     let before = storage.log().entries().len();
-    let (at, len) = (1000, 300_001);
+    let (at, len) = (1000, 2_000_001);
     image.write_zeroes(at, len, false)?;
     let log = storage.log();
     let writes: Vec<(u64, u64)> = log.entries()[before..]
