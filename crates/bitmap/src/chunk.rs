@@ -74,7 +74,7 @@ impl Chunk {
 
     /// The byte with the number `byte`, the first bit in its lowest place.
     pub(crate) fn byte(&self, byte: usize) -> u8 {
-        self.0[byte / 8].swap_bytes().to_be_bytes()[byte % 8]
+        self.0[byte / 8].to_be_bytes()[7 - byte % 8]
     }
 
     /// Sets the bits of one byte more.

@@ -6,10 +6,8 @@ use holstein_format::limits::{MAX_BITMAP_DIRECTORY_BYTES, MAX_BITMAPS};
 use holstein_format::{BitmapDirectoryEntry, BitmapFlags, BitmapsExtension, Escaped};
 use holstein_units::HostOffset;
 
+use crate::file::PIECE;
 use crate::{BitmapError, ReadFile};
-
-/// Bytes of a directory that are read at once.
-const PIECE: usize = 64 << 10;
 
 /// The bitmaps that an image lists, in their order, known or not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -86,11 +84,6 @@ impl Directory {
     #[must_use]
     pub fn entries(&self) -> &[BitmapDirectoryEntry] {
         &self.entries
-    }
-
-    /// The entries, to be changed.
-    pub fn entries_mut(&mut self) -> &mut Vec<BitmapDirectoryEntry> {
-        &mut self.entries
     }
 
     /// Bytes that the directory takes.

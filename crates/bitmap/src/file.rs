@@ -2,6 +2,9 @@
 
 use holstein_units::HostOffset;
 
+/// Bytes of a directory or a table that are read at once.
+pub(crate) const PIECE: usize = 64 << 10;
+
 /// Reads metadata of the image file.
 pub trait ReadFile {
     /// Why that failed.

@@ -1,15 +1,12 @@
 //! Bits read from an image.
 
 use std::collections::HashSet;
-use std::ops::ControlFlow;
 
 use holstein_format::{BitmapDirectoryEntry, BitmapFlags, BitmapTableEntry};
 use holstein_units::{Geometry, HostOffset};
 
+use crate::file::PIECE;
 use crate::{ClusterBits, DirtyBitmap, Granularity, LoadError, ReadFile, table_entries};
-
-/// Bytes of a table that are read at once.
-const PIECE: usize = 64 << 10;
 
 /// Clusters that bitmaps were found to have: each belongs to one.
 #[derive(Debug, Default)]
@@ -76,12 +73,12 @@ pub fn load<F: ReadFile>(
     claims.claim(file, geometry, entry.table_offset, needed * 8)?;
     for_each_cluster(file, geometry, entry, |index, entry| {
         let bits = match entry {
-            BitmapTableEntry::AllZeros => return Ok(ControlFlow::Continue(())),
+            BitmapTableEntry::AllZeros => return Ok(()),
             BitmapTableEntry::AllOnes => ClusterBits::Ones,
             BitmapTableEntry::Data(at) => {
                 claims.claim(file, geometry, at, cluster)?;
                 if !file.holds_data(at, cluster) {
-                    return Ok(ControlFlow::Continue(()));
+                    return Ok(());
                 }
                 let mut bytes =
                     vec![0; usize::try_from(cluster).expect("a cluster is at most 2 MiB")];
@@ -90,12 +87,12 @@ pub fn load<F: ReadFile>(
             }
         };
         bitmap.add_cluster(index, cluster, &bits);
-        Ok(ControlFlow::Continue(()))
+        Ok(())
     })?;
     Ok(bitmap)
 }
 
-/// Walks the table of a bitmap whose place and length are valid, until `visit` breaks off.
+/// Walks the table of a bitmap whose place and length are valid, until `visit` fails.
 ///
 /// # Errors
 /// [`LoadError::Entry`]; [`LoadError::File`]; what `visit` fails with.
@@ -103,7 +100,7 @@ pub fn for_each_cluster<F: ReadFile>(
     file: &F,
     geometry: Geometry,
     entry: &BitmapDirectoryEntry,
-    mut visit: impl FnMut(u64, BitmapTableEntry) -> Result<ControlFlow<()>, LoadError<F::Error>>,
+    mut visit: impl FnMut(u64, BitmapTableEntry) -> Result<(), LoadError<F::Error>>,
 ) -> Result<(), LoadError<F::Error>> {
     let mut left = u64::from(entry.table_size) * 8;
     let mut at = entry.table_offset;
@@ -117,9 +114,7 @@ pub fn for_each_cluster<F: ReadFile>(
             let raw = u64::from_be_bytes(raw.try_into().expect("chunks of 8 bytes"));
             let entry = BitmapTableEntry::decode(raw, geometry)
                 .map_err(|source| LoadError::Entry { index, source })?;
-            if visit(index, entry)?.is_break() {
-                return Ok(());
-            }
+            visit(index, entry)?;
             index += 1;
         }
         at = at + now;

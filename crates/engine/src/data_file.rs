@@ -22,8 +22,7 @@ impl Disk {
 
     /// Whether the data file must read as the disk does.
     pub(crate) fn is_data_file_raw(&self) -> bool {
-        self.has_data_file()
-            && self.read_header().autoclear.contains(AutoclearFeatures::RAW_DATA_FILE)
+        self.has_data_file() && self.read_header().has_raw_data_file()
     }
 
     /// The tail of a plan, without what lies past the end of the disk where there is a data file, which

@@ -1,5 +1,6 @@
 //! Clusters that are counted before anything names them.
 
+use holstein_guard::Region;
 use holstein_mapping::MapError;
 use holstein_refcount::{ClusterAllocator as _, Freed};
 use holstein_units::{HostCluster, HostOffset};
@@ -44,5 +45,13 @@ impl Disk {
             _ => self.refcounts.allocate(count).map_err(MapError::from)?.0,
         };
         Ok(Placed { disk: self, first, count, used: false })
+    }
+
+    /// Forgets where a table of `bytes` bytes was that nothing names any more, and gives its clusters back.
+    pub(crate) fn drop_table(&self, region: Region, at: HostOffset, bytes: u64) {
+        let first = self.geometry.host_cluster(at);
+        let count = self.geometry.clusters_for(bytes);
+        self.file.regions().remove(region, first, count);
+        self.refcounts.retire(first, count, Freed::Other);
     }
 }

@@ -100,6 +100,7 @@ impl Disk {
         }
         Ok(())
     }
+
     /// Does to the clusters of a plan, which are `target`, what `mode` says.
     fn prepare_space(
         &self,

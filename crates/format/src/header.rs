@@ -226,6 +226,13 @@ impl Header {
         })
     }
 
+    /// Whether there is an external data file that always reads as the disk does.
+    #[must_use]
+    pub fn has_raw_data_file(&self) -> bool {
+        self.incompatible.contains(IncompatibleFeatures::DATA_FILE)
+            && self.autoclear.contains(AutoclearFeatures::RAW_DATA_FILE)
+    }
+
     /// The bitmaps extension, if the autoclear bit says that it holds.
     #[must_use]
     pub fn bitmaps(&self) -> Option<&BitmapsExtension> {

@@ -1,9 +1,7 @@
 //! Changing what an image is: version, refcounts, size.
 
 use holstein_engine::{Disk, EngineError, Preallocation};
-use holstein_format::{
-    AutoclearFeatures, IncompatibleFeatures, RefcountOrder, SnapshotRecord, Version,
-};
+use holstein_format::{IncompatibleFeatures, RefcountOrder, SnapshotRecord, Version};
 use holstein_mapping::L1Layout;
 use holstein_snapshot::SnapshotTable;
 
@@ -97,9 +95,9 @@ impl Image {
     /// Changes version, refcount width, data file, lazy refcounts and size, in the order in which that is
     /// possible.
     ///
-    /// `progress` hears how much of how much is done, of changes that take their time. Options that contradict each other or the image are
-    /// refused before anything changes. Each change is one step of the header: a crash leaves an image
-    /// with some of the changes done, in their order.
+    /// `progress` hears how much of how much is done, of changes that take their time. Options that
+    /// contradict each other or the image are refused before anything changes. Each change is one step
+    /// of the header: a crash leaves an image with some of the changes done, in their order.
     ///
     /// # Errors
     /// [`crate::ErrorKind::InvalidInput`] and [`crate::ErrorKind::Unsupported`] for what the image cannot
@@ -197,7 +195,7 @@ fn judge(disk: &Disk, options: &AmendOptions) -> Result<Plan, Error> {
     if options.data_file.is_some() && !has_data_file {
         return invalid("the image has no external data file that could be named");
     }
-    let is_raw = has_data_file && header.autoclear.contains(AutoclearFeatures::RAW_DATA_FILE);
+    let is_raw = header.has_raw_data_file();
     if options.data_file_raw == Some(true) && !is_raw {
         return invalid("the external data file of an existing image cannot become a raw one");
     }

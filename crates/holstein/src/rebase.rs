@@ -12,7 +12,7 @@ use std::io;
 use std::sync::Arc;
 
 use holstein_engine::{Backing, DiskExtentKind, EngineError};
-use holstein_format::{AutoclearFeatures, Header, HeaderExtension, IncompatibleFeatures, Version};
+use holstein_format::{Header, HeaderExtension, Version};
 
 use crate::chain::{Chain, Held};
 use crate::error::Cause;
@@ -69,9 +69,7 @@ impl Image {
 
 /// Refuses a backing file where the data file alone is what the disk shows.
 fn may_name(header: &Header, backing: bool) -> Result<(), Error> {
-    let raw = header.incompatible.contains(IncompatibleFeatures::DATA_FILE)
-        && header.autoclear.contains(AutoclearFeatures::RAW_DATA_FILE);
-    if backing && raw {
+    if backing && header.has_raw_data_file() {
         let text = "a raw data file and a backing file exclude each other";
         return Err(Cause::Invalid(text.to_owned()).into());
     }

@@ -22,33 +22,17 @@ pub enum Hash {
     Ripemd160,
 }
 
+/// Does `$work` with `$Digest` as the type that makes digests of `$hash`.
 macro_rules! each_hash {
     ($hash:expr, $Digest:ident => $work:expr) => {
+        each_hash!(@of [Sha1 Sha224 Sha256 Sha384 Sha512 Ripemd160] $hash, $Digest => $work)
+    };
+    (@of [$($name:ident)*] $hash:expr, $Digest:ident => $work:expr) => {
         match $hash {
-            Hash::Sha1 => {
-                type $Digest = Sha1;
+            $(Hash::$name => {
+                type $Digest = $name;
                 $work
-            }
-            Hash::Sha224 => {
-                type $Digest = Sha224;
-                $work
-            }
-            Hash::Sha256 => {
-                type $Digest = Sha256;
-                $work
-            }
-            Hash::Sha384 => {
-                type $Digest = Sha384;
-                $work
-            }
-            Hash::Sha512 => {
-                type $Digest = Sha512;
-                $work
-            }
-            Hash::Ripemd160 => {
-                type $Digest = Ripemd160;
-                $work
-            }
+            })*
         }
     };
 }

@@ -75,11 +75,22 @@ impl KeyArea for FileArea<'_> {
 
 /// Reads a part of the area, if it is within.
 pub(crate) fn read(area: &dyn KeyArea, at: u64, into: &mut [u8]) -> Result<(), LuksError> {
-    let (have, need) = (area.len()?, at + into.len() as u64);
+    check_within(area, at, into.len())?;
+    Ok(area.read_at(at, into)?)
+}
+
+/// Writes a part of the area, if it is within.
+pub(crate) fn write(area: &dyn KeyArea, at: u64, from: &[u8]) -> Result<(), LuksError> {
+    check_within(area, at, from.len())?;
+    Ok(area.write_at(at, from)?)
+}
+
+fn check_within(area: &dyn KeyArea, at: u64, len: usize) -> Result<(), LuksError> {
+    let (have, need) = (area.len()?, at + len as u64);
     if have < need {
         return Err(LuksError::Short { have, need });
     }
-    Ok(area.read_at(at, into)?)
+    Ok(())
 }
 
 impl Header {

@@ -14,8 +14,8 @@ use std::time::Duration;
 use holstein_crypto::Secret;
 
 use crate::derive::{Budget, iterations_for};
-use crate::header::{SECTOR, material_sectors};
-use crate::key_area::KeyArea;
+use crate::header::SECTOR;
+use crate::key_area::{self, KeyArea};
 use crate::key_material::Kind;
 use crate::{Header, Limits, LuksError, MasterKey, SLOTS, random};
 
@@ -168,42 +168,33 @@ impl Slots<'_> {
         slot.iterations = iterations;
         slot.salt = random::bytes()?;
         let material = self.kind.seal(&slot, key.key.bytes(), passphrase)?;
-        self.write(self.header.slot_offset(&slot), &material)?;
+        key_area::write(self.area, self.header.slot_offset(&slot), &material)?;
         self.area.barrier()?;
         self.header.slots[index] = slot;
         let (at, bytes) = self.header.encode_slot(index);
         // A slot that lies in two sectors becomes active by a write to the first of them.
         let first = usize::try_from(SECTOR - at % SECTOR).unwrap_or(usize::MAX).min(bytes.len());
         if first < bytes.len() {
-            self.write(at + first as u64, &bytes[first..])?;
+            key_area::write(self.area, at + first as u64, &bytes[first..])?;
             self.area.barrier()?;
         }
-        self.write(at, &bytes[..first])?;
+        key_area::write(self.area, at, &bytes[..first])?;
         Ok(self.area.barrier()?)
     }
 
     /// Empties a slot.
     fn erase(&mut self, index: usize) -> Result<(), LuksError> {
+        let at = self.header.slot_offset(&self.header.slots[index]);
         let slot = &mut self.header.slots[index];
-        let at = u64::from(slot.start) * SECTOR;
         slot.active = false;
         slot.iterations = 0;
         slot.salt = [0; 32];
-        let bytes = usize::try_from(material_sectors(self.header.key_bytes) * SECTOR);
-        let mut noise = vec![0; bytes.expect("a quarter of a megabyte at most")];
+        let mut noise = self.kind.buffer();
         random::fill(&mut noise)?;
-        self.write(at, &noise)?;
+        key_area::write(self.area, at, &noise)?;
         self.area.barrier()?;
         let (at, bytes) = self.header.encode_slot(index);
-        self.write(at, &bytes)?;
+        key_area::write(self.area, at, &bytes)?;
         Ok(self.area.barrier()?)
-    }
-
-    fn write(&self, at: u64, bytes: &[u8]) -> Result<(), LuksError> {
-        let (have, need) = (self.area.len()?, at + bytes.len() as u64);
-        if have < need {
-            return Err(LuksError::Short { have, need });
-        }
-        Ok(self.area.write_at(at, bytes)?)
     }
 }

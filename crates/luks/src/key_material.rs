@@ -23,7 +23,7 @@ impl Kind {
     }
 
     /// A buffer for the material of one slot: whole sectors.
-    fn buffer(self) -> Zeroizing<Vec<u8>> {
+    pub(crate) fn buffer(self) -> Zeroizing<Vec<u8>> {
         let key_bytes = u32::try_from(self.cipher.key_bytes()).expect("a key has a few bytes");
         let bytes = usize::try_from(material_sectors(key_bytes) * SECTOR);
         Zeroizing::new(vec![0; bytes.expect("a quarter of a megabyte at most")])

@@ -150,8 +150,8 @@ impl Qcow2Disk {
         backing: Option<BackingDisks>,
         name: String,
     ) -> Self {
-        let has_holes = has_holes(&files.file, image.cluster_size());
-        Self { engine: Engine::Read(image), files, backing, has_holes, name, told: Told::default() }
+        let cluster_size = image.cluster_size();
+        Self::over(Engine::Read(image), cluster_size, files, backing, name)
     }
 
     /// A disk over an image that is open for reading and writing.
@@ -161,15 +161,19 @@ impl Qcow2Disk {
         backing: Option<BackingDisks>,
         name: String,
     ) -> Self {
-        let has_holes = has_holes(&files.file, image.cluster_size());
-        Self {
-            engine: Engine::Write(image),
-            files,
-            backing,
-            has_holes,
-            name,
-            told: Told::default(),
-        }
+        let cluster_size = image.cluster_size();
+        Self::over(Engine::Write(image), cluster_size, files, backing, name)
+    }
+
+    fn over(
+        engine: Engine,
+        cluster_size: u64,
+        files: QcowFiles,
+        backing: Option<BackingDisks>,
+        name: String,
+    ) -> Self {
+        let has_holes = has_holes(&files.file, cluster_size);
+        Self { engine, files, backing, has_holes, name, told: Told::default() }
     }
 
     /// Runs a request for writing, and says once that it found the image to be corrupt.

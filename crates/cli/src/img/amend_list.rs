@@ -1,6 +1,6 @@
 //! What can be amended, and what a list of such options asks for.
 
-use holstein::format::{AutoclearFeatures, CryptMethod, Header, IncompatibleFeatures, Version};
+use holstein::format::{CryptMethod, Header, IncompatibleFeatures, Version};
 use holstein::{AmendOptions, snapshot::SnapshotTable};
 
 use super::create_list::{
@@ -172,8 +172,7 @@ impl AmendList {
 
     fn judge_data_file(&self, header: &Header) -> Result<(), DiskError> {
         let has_data_file = header.incompatible.contains(IncompatibleFeatures::DATA_FILE);
-        let is_raw = has_data_file && header.autoclear.contains(AutoclearFeatures::RAW_DATA_FILE);
-        let why = if self.value("data_file_raw") == Some("on") && !is_raw {
+        let why = if self.value("data_file_raw") == Some("on") && !header.has_raw_data_file() {
             "data-file-raw cannot be set on existing images"
         } else if self.value("data_file").is_some() && !has_data_file {
             "data-file can only be set for images that use an external data file"

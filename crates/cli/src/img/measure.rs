@@ -225,15 +225,11 @@ fn data_in_clusters(disk: &dyn Disk, cluster: u64) -> Result<u64, Failure> {
 
 /// Bytes that the bitmaps of an image would take in a new one.
 fn bitmaps_size(specific: &Json, disk: u64, cluster: u64) -> u64 {
-    let Json::Map(facts) = specific else { return 0 };
-    let bitmaps = facts.iter().find(|(key, _)| key == "bitmaps").map(|(_, value)| value);
-    let Some(Json::List(bitmaps)) = bitmaps else { return 0 };
+    let Some(Json::List(bitmaps)) = specific.get("bitmaps") else { return 0 };
     let (mut total, mut directory) = (0, 0);
     for bitmap in bitmaps {
-        let Json::Map(entries) = bitmap else { continue };
-        let find = |name| entries.iter().find(|(key, _)| key == name).map(|(_, value)| value);
         let (Some(Json::Str(name)), Some(Json::Int(granularity))) =
-            (find("name"), find("granularity"))
+            (bitmap.get("name"), bitmap.get("granularity"))
         else {
             continue;
         };

@@ -211,7 +211,7 @@ impl Disk {
         self.with_list(|list| Ok(look(list.get(name)?.bits()?)))
     }
 
-    fn with_list<R>(
+    pub(super) fn with_list<R>(
         &self,
         look: impl FnOnce(&List) -> Result<R, EngineError>,
     ) -> Result<R, EngineError> {

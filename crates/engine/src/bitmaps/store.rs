@@ -1,6 +1,5 @@
 //! Bitmaps are written to new clusters, and the header names a new directory.
 
-use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 
 use holstein_bitmap::{Claims, Directory, LoadError, WriteFile as _, for_each_cluster, store};
@@ -25,18 +24,13 @@ impl Disk {
     pub fn remove_bitmap(&self, name: &[u8]) -> Result<(), EngineError> {
         let _alone = self.restructure();
         self.check_writable()?;
-        let mut left = Vec::new();
-        let removed = {
-            let guard = self.bitmaps.read();
-            let bitmaps = guard.as_ref().map(|list| &list.bitmaps[..]).unwrap_or_default();
-            let others = bitmaps.iter().filter(|bitmap| bitmap.name != name);
-            left.extend(others.filter_map(|bitmap| bitmap.stored.clone()));
-            bitmaps
-                .iter()
-                .find(|bitmap| bitmap.name == name)
-                .map(|bitmap| (bitmap.stored.clone(), matches!(bitmap.bits, Bits::Here(_))))
-        };
-        if let Some((Some(entry), used)) = removed {
+        let (stored, used, left) = self.with_list(|list| {
+            let gone = list.get(name)?;
+            let others = list.bitmaps.iter().filter(|bitmap| bitmap.name != name);
+            let left = others.filter_map(|bitmap| bitmap.stored.clone()).collect();
+            Ok((gone.stored.clone(), matches!(gone.bits, Bits::Here(_)), left))
+        })?;
+        if let Some(entry) = stored {
             self.guarded(|| {
                 self.replace_directory(Directory::new(left), NewClusters::new(self))?;
                 self.give_up(&entry, used);
@@ -45,7 +39,6 @@ impl Disk {
         }
         let mut guard = self.bitmaps.write();
         let list = guard.get_or_insert_default();
-        list.get(name)?;
         list.bitmaps.retain(|bitmap| bitmap.name != name);
         self.bitmaps.settle(list);
         Ok(())
@@ -78,6 +71,7 @@ impl Disk {
             Some(bitmap) => lost(bitmap, error),
             None => error,
         })?;
+        drop(guard);
         self.bitmaps.stop();
         self.stale.store(true, Ordering::Release);
         for entry in old {
@@ -144,10 +138,7 @@ impl Disk {
         drop(run);
         clusters.keep();
         if let Some(old) = old {
-            let first = self.geometry.host_cluster(old.directory_offset);
-            let count = self.geometry.clusters_for(old.directory_size);
-            self.file.regions().remove(Region::BitmapDirectory, first, count);
-            self.refcounts.retire(first, count, Freed::Other);
+            self.drop_table(Region::BitmapDirectory, old.directory_offset, old.directory_size);
         }
         if !bytes.is_empty() {
             self.protect(Region::BitmapDirectory, at, bytes.len() as u64);
@@ -184,7 +175,7 @@ impl Disk {
                     claim(at, self.geometry.cluster_size())?;
                     data.push(self.geometry.host_cluster(at));
                 }
-                Ok(ControlFlow::Continue(()))
+                Ok(())
             })
         });
         // What cannot be walked to the end is leaked rather than taken from somebody.

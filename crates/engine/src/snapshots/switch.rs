@@ -2,7 +2,6 @@
 
 use holstein_cache::RunGuard;
 use holstein_guard::{GuardError, Intent, Region};
-use holstein_refcount::{ClusterAllocator, Freed};
 use holstein_snapshot::SnapshotTable;
 use holstein_units::{HostOffset, HostRange};
 
@@ -47,9 +46,6 @@ impl Disk {
         if old.table.records().is_empty() {
             return;
         }
-        let first = self.geometry.host_cluster(old.at);
-        let count = self.geometry.clusters_for(old.table.bytes());
-        self.file.regions().remove(Region::SnapshotTable, first, count);
-        self.refcounts.retire(first, count, Freed::Other);
+        self.drop_table(Region::SnapshotTable, old.at, old.table.bytes());
     }
 }
