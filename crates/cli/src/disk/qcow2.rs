@@ -20,7 +20,7 @@ use crate::node::{Debugger, FileNode, QcowFacts};
 use crate::out;
 
 /// The image, open in one of three ways.
-pub(super) enum Engine {
+pub(crate) enum Engine {
     Read(ReadOnlyImage),
     Write(Image),
     /// One of its snapshots.
@@ -143,29 +143,8 @@ macro_rules! on_engine {
 }
 
 impl Qcow2Disk {
-    /// A disk over an image that is open for reading.
-    pub(crate) fn reading(
-        image: ReadOnlyImage,
-        files: QcowFiles,
-        backing: Option<BackingDisks>,
-        name: String,
-    ) -> Self {
-        let cluster_size = image.cluster_size();
-        Self::over(Engine::Read(image), cluster_size, files, backing, name)
-    }
-
-    /// A disk over an image that is open for reading and writing.
-    pub(crate) fn writing(
-        image: Image,
-        files: QcowFiles,
-        backing: Option<BackingDisks>,
-        name: String,
-    ) -> Self {
-        let cluster_size = image.cluster_size();
-        Self::over(Engine::Write(image), cluster_size, files, backing, name)
-    }
-
-    fn over(
+    /// A disk over an image that is open, with clusters of `cluster_size` bytes.
+    pub(crate) fn new(
         engine: Engine,
         cluster_size: u64,
         files: QcowFiles,

@@ -12,8 +12,8 @@ use super::{
     read_header,
 };
 use crate::disk::{
-    BackingDisks, Disk, DiskError, NullDisk, Policy, PolicyOptions, Qcow2Disk, QcowFiles, RawDisk,
-    engine_error,
+    BackingDisks, Disk, DiskError, Engine, NullDisk, Policy, PolicyOptions, Qcow2Disk, QcowFiles,
+    RawDisk, engine_error,
 };
 use crate::objects::Objects;
 use crate::out;
@@ -140,13 +140,12 @@ fn open_qcow2(
     let listener = file.debugger.clone();
     open = open.listener(listener.map(|debugger| debugger as Arc<dyn holstein::Listener>));
     let storage = Arc::clone(&file.storage);
-    if generic.writable {
-        let image = open.open_storage(storage).map_err(|error| engine_error(&error))?;
-        Ok(Qcow2Disk::writing(image, files, backing, name))
+    let engine = if generic.writable {
+        Engine::Write(open.open_storage(storage).map_err(|error| engine_error(&error))?)
     } else {
-        let image = open.open_storage_read_only(storage).map_err(|error| engine_error(&error))?;
-        Ok(Qcow2Disk::reading(image, files, backing, name))
-    }
+        Engine::Read(open.open_storage_read_only(storage).map_err(|error| engine_error(&error))?)
+    };
+    Ok(Qcow2Disk::new(engine, header.geometry.cluster_size(), files, backing, name))
 }
 
 /// The engine's options.
