@@ -25,6 +25,12 @@ impl Disk {
         self.has_data_file() && self.read_header().has_raw_data_file()
     }
 
+    /// Whether the disk shows what the data file holds past its end when it grows: a raw one whose bytes
+    /// are the disk's own.
+    pub(crate) fn shows_data_file(&self) -> bool {
+        self.is_data_file_raw() && self.config.cipher.is_none()
+    }
+
     /// The tail of a plan, without what lies past the end of the disk where there is a data file, which
     /// ends there. While the disk grows its old end is passed, and the file is cut afterwards.
     pub(crate) fn tail(&self, plan: &WritePlan) -> Option<CowPart> {
@@ -88,10 +94,13 @@ impl Disk {
         })
     }
 
-    /// Makes the data file as long as a disk that grows from `old` to `size` bytes, the new range all
-    /// zeros.
+    /// Makes the data file as long as a disk that grows from `old` to `size` bytes. A raw one may be
+    /// longer already, as its owner made it: all of it is kept, and the disk shows it. Of any other
+    /// the new range is zeros.
     pub(crate) fn grow_data_file(&self, old: u64, size: u64) -> Result<(), EngineError> {
-        // A file that was longer than the disk shows nothing of its end.
+        if self.shows_data_file() {
+            return Ok(self.file.grow_data_len(size)?);
+        }
         self.file.set_data_len(old)?;
         Ok(self.file.set_data_len(size)?)
     }

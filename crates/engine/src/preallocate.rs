@@ -76,7 +76,11 @@ impl Disk {
                     let target = HostRange { start: plan.host(), len: whole };
                     self.prepare_space(&plan, target, mode)?;
                     end = end.max(target.end().get());
-                    self.mapping.commit_space(*plan);
+                    if self.shows_data_file() {
+                        self.mapping.commit(*plan);
+                    } else {
+                        self.mapping.commit_space(*plan);
+                    }
                     left = left.split_at(len).1;
                 }
                 Prepared::Wanted(fetch) => {
@@ -113,6 +117,19 @@ impl Disk {
         let extended = self.geometry.extended_l2();
         let fresh = extended || plan.provenance() == Provenance::Fresh;
         let kept = extended && plan.keeps_its_clusters();
+        if self.shows_data_file() {
+            // What is past the end of the disk is for the disk to show.
+            if !fresh {
+                self.zero_old_data(target)?;
+            }
+            return match mode {
+                Preallocation::Falloc | Preallocation::Full => {
+                    let wanted = target.split_at(plan.guest().len).0;
+                    Ok(self.file.clear(Intent::Payload, wanted)?.allocate()?)
+                }
+                Preallocation::Metadata | Preallocation::Off => Ok(()),
+            };
+        }
         let write = self.file.clear(Intent::Payload, target)?;
         match mode {
             Preallocation::Full if !kept => self.write_whole_zeros(target),

@@ -14,7 +14,8 @@ use crate::disk::Disk;
 use crate::{EngineError, Preallocation};
 
 impl Disk {
-    /// Grows the disk to `size` bytes, a multiple of 512; the new range reads as zeros.
+    /// Grows the disk to `size` bytes, a multiple of 512; the new range reads as zeros, but over a raw
+    /// external data file that is longer than the disk it reads as that file does.
     ///
     /// # Concurrency
     /// Waits for the requests in flight when the tables move; others wait meanwhile.
@@ -47,6 +48,7 @@ impl Disk {
     fn grow(&self, old: u64, size: u64, preallocation: Preallocation) -> Result<(), EngineError> {
         let grown = GuestRange { start: GuestOffset::new(old), len: size - old };
         let entries = self.geometry.l1_entries_for(size);
+        let shown = self.shows_data_file();
         let exposed = self.config.backing.as_ref().map_or(0, |b| b.len()).min(size);
         if exposed > old && self.version == Version::V2 {
             let why = "a version 2 image cannot hide the longer backing file";
@@ -63,11 +65,16 @@ impl Disk {
             Preallocation::Off if self.is_data_file_raw() => Preallocation::Metadata,
             other => other,
         };
-        self.hide(grown, exposed)?;
+        if !shown {
+            self.hide(grown, exposed)?;
+        }
         let cluster = self.geometry.cluster_size();
         let start = GuestOffset::new(old / cluster * cluster);
         self.preallocate(GuestRange { start, len: size - start.get() }, preallocation)?;
-        self.file.set_data_len(size)?;
+        if !shown {
+            // Whole clusters were written.
+            self.file.set_data_len(size)?;
+        }
         let run = self.sequencer.lock();
         run.flush()?;
         // Before the size: who writes to the new range finds bits for it.

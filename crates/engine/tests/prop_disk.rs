@@ -42,6 +42,11 @@ struct Setup {
 }
 
 impl Setup {
+    /// Whether the disk shows what the data file holds.
+    fn shows_file(&self) -> bool {
+        self.data_file == 2 && self.numbering.is_none()
+    }
+
     /// A disk with the defaults of version 3.
     fn plain(cluster_bits: u32, size: u64) -> Self {
         Self {
@@ -217,6 +222,8 @@ struct World {
     header: Header,
     disk: Disk,
     bytes: Vec<u8>,
+    /// What a raw data file holds past the end of the disk.
+    past: Vec<u8>,
 }
 
 impl World {
@@ -261,8 +268,9 @@ impl World {
             let bytes = header.encode().expect("it fits");
             storage.write_at(HostOffset::new(0), &bytes).expect("memory");
         }
-        // What was in the file before is nobody's business.
+        // The disk shows what was in a raw file before; what was in any other is nobody's business.
         let data = Arc::new(MemStorage::from_bytes(&[0xdd; 100 << 10]));
+        let file: &[u8] = if setup.shows_file() { &[0xdd; 100 << 10] } else { &[] };
         let disk = Self::open(setup, (&storage, &data), &header, None)?;
         disk.resize(setup.size, Preallocation::Off)?;
         let header = disk.header();
@@ -271,7 +279,9 @@ impl World {
         let shown = setup.backing.unwrap_or(0).min(setup.size);
         let mut bytes: Vec<u8> = (0..shown).map(below).collect();
         bytes.resize(setup.size as usize, 0);
-        Ok(Self { setup: setup.clone(), storage, data, header, disk, bytes })
+        let (over, past) = file.split_at(bytes.len().min(file.len()));
+        bytes[..over.len()].copy_from_slice(over);
+        Ok(Self { setup: setup.clone(), storage, data, header, disk, bytes, past: past.to_vec() })
     }
 
     /// The part of a range that is on the disk; `None` if nothing is.
@@ -293,10 +303,12 @@ impl World {
         let header = Header::decode(&first, len, holstein_format::DecodePurpose::Use);
         prop_assert_eq!(header.as_ref(), Ok(&self.header));
         if self.setup.data_file > 0 {
-            prop_assert_eq!(self.data.len().expect("memory"), self.bytes.len() as u64);
+            let len = (self.bytes.len() + self.past.len()) as u64;
+            prop_assert_eq!(self.data.len().expect("memory"), len);
         }
-        if self.setup.data_file == 2 && self.setup.numbering.is_none() {
-            prop_assert!(self.data.to_bytes().expect("small") == self.bytes, "the raw data file");
+        if self.setup.shows_file() {
+            let whole = [&*self.bytes, &*self.past].concat();
+            prop_assert!(self.data.to_bytes().expect("small") == whole, "the raw data file");
         }
         Ok(())
     }
@@ -412,6 +424,9 @@ impl World {
                 }
                 result.map_err(failed)?;
                 self.bytes.truncate(size as usize);
+                if size < old {
+                    self.past.clear();
+                }
                 prop_assert_eq!(self.disk.size(), size);
                 if size < old {
                     let cluster = 1 << self.setup.cluster_bits;
@@ -437,6 +452,8 @@ impl World {
                 match self.disk.resize(size, how) {
                     Ok(()) => {
                         prop_assert!(!longer || self.setup.version == Version::V3);
+                        let grown = size as usize - self.bytes.len();
+                        self.bytes.extend(self.past.drain(..grown.min(self.past.len())));
                         self.bytes.resize(size as usize, 0);
                     }
                     Err(EngineError::Resize { .. }) => {
@@ -571,4 +588,21 @@ fn growing_hides_the_backing_file_in_an_encrypted_data_file() {
     world.step(Op::Read(0, all)).expect("the same");
     world.reopen().expect("clean");
     world.step(Op::Read(0, all)).expect("the same");
+}
+
+/// A raw data file that is longer than the disk loses nothing when the disk grows, whatever the mode and
+/// wherever in a cluster the old end is.
+#[test]
+fn growing_shows_a_longer_raw_data_file() {
+    for extended in [false, true] {
+        let setup = Setup { extended, data_file: 2, ..Setup::plain(16, 20 << 10) };
+        let mut world = World::new(&setup).expect("created");
+        world.step(Op::Write(1000, 3000, 1)).expect("written");
+        for (sectors, mode) in [(20, 3), (20, 0), (22, 1), (24, 2), (90, 1), (100, 2)] {
+            world.step(Op::Grow(sectors, mode)).expect("grown");
+            let all = world.bytes.len() as u64;
+            world.step(Op::Read(0, all)).expect("the same");
+            world.reopen().expect("the file is what it was");
+        }
+    }
 }

@@ -348,6 +348,16 @@ impl ImageFile {
         self.payload.set_len(len).map_err(|e| GuardError::Length { source: Arc::new(e) })
     }
 
+    /// Makes the external data file at least as long as the disk, and cuts nothing off; nothing
+    /// without one.
+    ///
+    /// # Errors
+    /// As for [`Self::set_len`].
+    pub fn grow_data_len(&self, len: u64) -> Result<(), GuardError> {
+        let now = self.payload.len().map_err(|e| GuardError::Length { source: Arc::new(e) })?;
+        if now < len { self.set_data_len(len) } else { Ok(()) }
+    }
+
     /// Cuts the file or grows it with zeros.
     ///
     /// # Errors
