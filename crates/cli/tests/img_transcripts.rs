@@ -122,7 +122,7 @@ macro_rules! transcripts {
 
 transcripts!(
     amend, blkdebug, chain, check, compare, compress, convert, create, data_file, dd, encrypt,
-    info, map, measure, overlap, resize, snapshot
+    info, map, measure, options, overlap, resize, snapshot
 );
 
 #[test]

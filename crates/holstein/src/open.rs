@@ -7,10 +7,10 @@ use holstein_cache::CacheSizes;
 use holstein_check::{RepairKind, RepairNote, RepairOptions};
 use holstein_codec::{ClusterCodec, Deflate};
 use holstein_crypto::{LegacyAes, Secret, SectorCipher};
-use holstein_engine::{Backing, Disk, DiskConfig};
+use holstein_engine::{Backing, Disk, DiskConfig, EngineError};
 use holstein_format::{
     CompatibleFeatures, CompressionType, CryptMethod, DecodePurpose, FormatError, Header,
-    IncompatibleFeatures,
+    IncompatibleFeatures, Version,
 };
 use holstein_guard::{Listener, RegionMask};
 use holstein_refcount::DiscardPolicy;
@@ -24,10 +24,20 @@ use crate::{Error, Image, ReadOnlyImage};
 /// Bytes read at once when an image is opened: enough for the header of most.
 const FIRST_READ: usize = 4096;
 
+/// The refusal of lazy refcounts where a dirty image cannot be told from others.
+const LAZY_IN_V2: &str =
+    "Lazy refcounts require a qcow2 image with at least qemu 1.1 compatibility level";
+
+/// The refusal of clusters that keep their place without their data, which version 2 cannot say.
+const NO_UNREF_IN_V2: &str = "discard-no-unref is only supported since qcow2 version 3";
+
 /// Hears what a repair finds and does.
 type RepairNotes = Arc<dyn Fn(&RepairNote) + Send + Sync>;
 
 /// How images are opened. The default needs no choice for a standalone image.
+///
+/// All of them but [`Self::file_options`] and [`Self::backing_policy`] are about the image that is
+/// opened; the images of its backing chain are opened with defaults.
 ///
 /// ```no_run
 /// use holstein::OpenOptions;
@@ -119,7 +129,8 @@ impl OpenOptions {
         self
     }
 
-    /// Whether discarded clusters keep their place (`discard-no-unref`).
+    /// Whether discarded clusters keep their place (`discard-no-unref`); refused for version 2, which
+    /// cannot say that a cluster with a place reads as zeros.
     pub fn discard_no_unref(mut self, keep: bool) -> Self {
         self.discard_no_unref = keep;
         self
@@ -314,16 +325,24 @@ impl OpenOptions {
         Ok(self.clone().backing_chain(Arc::new(chain)))
     }
 
+    /// Whether an image with this header can be opened with these options.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::InvalidInput`] for cache sizes that contradict each other or the image, and
+    /// for lazy refcounts or `discard-no-unref` in an image of version 2.
+    pub fn fit(&self, header: &Header) -> Result<(), Error> {
+        self.cache.resolve(header.geometry, header.size).map_err(EngineError::from)?;
+        let needs_v3 = |what: &str| Err(Cause::Invalid(what.to_owned()).into());
+        match header.version {
+            Version::V2 if self.lazy_refcounts == Some(true) => needs_v3(LAZY_IN_V2),
+            Version::V2 if self.discard_no_unref => needs_v3(NO_UNREF_IN_V2),
+            _ => Ok(()),
+        }
+    }
+
     /// The policy for backing files.
     pub(crate) fn policy(&self) -> &BackingPolicy {
         &self.policy
-    }
-
-    /// The options for an image inside of a chain.
-    pub(crate) fn for_layer(&self) -> Self {
-        // A passphrase and a data file are those of the image that the caller names.
-        let alone = Self { passphrase: None, data_file: None, ..self.clone() };
-        Self { backing: None, chain: None, no_backing: true, ..alone }
     }
 
     pub(crate) fn open_disk(
@@ -332,6 +351,7 @@ impl OpenOptions {
         header: &Header,
         writable: bool,
     ) -> Result<Disk, Error> {
+        self.fit(header)?;
         let cipher = self.cipher(header)?;
         let has_data_file = header.incompatible.contains(IncompatibleFeatures::DATA_FILE);
         if has_data_file && self.data_file.is_none() {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use holstein::chain::{BackingAnswer, BackingPolicy, MAX_LAYERS};
+use holstein::format::Version;
 use holstein::storage::MemStorage;
 use holstein::{CreateOptions, ErrorKind, Format, Image, OpenOptions};
 use holstein_testkit::TempDir;
@@ -100,6 +101,42 @@ fn the_caller_may_put_something_in_the_place() -> TestResult {
     assert_eq!(first_byte(&top, asked)?, 5);
     let refused = BackingPolicy::ask(|_| BackingAnswer::Refuse);
     assert_eq!(kind(&top, refused)?, ErrorKind::PermissionDenied);
+    Ok(())
+}
+
+#[test]
+fn options_of_the_driver_are_those_of_the_image_on_top() -> TestResult {
+    let dir = TempDir::new("backing")?;
+    let (base, top) = (dir.file("base"), dir.file("top"));
+    let old = CreateOptions::new(1 << 20).version(Version::V2).cluster_size(512).create(&base)?;
+    old.write_at(0, &[7; 512])?;
+    old.close()?;
+    image(&top, Some(("base", Some("qcow2"))))?;
+    let options = OpenOptions::new().backing_policy(BackingPolicy::anything());
+    let options = options.l2_cache_entry_size(4096).discard_no_unref(true).lazy_refcounts(true);
+    let image = options.open(&top)?;
+    let mut byte = [99];
+    image.read_at(0, &mut byte)?;
+    assert_eq!(byte, [7]);
+    image.close()?;
+    let smaller = options.open(&base).expect_err("its clusters are smaller");
+    assert_eq!(smaller.kind(), ErrorKind::InvalidInput);
+    Ok(())
+}
+
+#[test]
+fn what_version_2_cannot_say_is_refused() -> TestResult {
+    let dir = TempDir::new("backing")?;
+    let path = dir.file("old");
+    CreateOptions::new(1 << 20).version(Version::V2).create(&path)?.close()?;
+    let options = OpenOptions::new();
+    let wrong = [options.clone().discard_no_unref(true), options.lazy_refcounts(true)];
+    for options in wrong {
+        let error = options.open(&path).expect_err("for writing");
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        let error = options.open_read_only(&path).expect_err("for reading");
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    }
     Ok(())
 }
 

@@ -6,13 +6,14 @@ use holstein_check::{
     CheckError, CheckOptions, RepairError, RepairKind, RepairOptions, RepairPlan, Report, check,
     plan_repair,
 };
+use holstein_format::DecodePurpose;
 use holstein_storage::Storage;
 
 use super::images::{cache_mode, json_output, named, open_files};
 use super::progress::Progress;
 use super::{Args, Command, Failure, Outcome};
 use crate::disk::DiskError;
-use crate::node::{CacheMode, Driver, OpenFlags, QcowOptions};
+use crate::node::{CacheMode, Driver, OpenFlags, QcowOptions, check_fit, read_header};
 use crate::out::{self, say};
 use crate::personality;
 use crate::text::{Json, Operands, Opt, strerror};
@@ -91,7 +92,11 @@ fn run(args: &Args) -> Outcome {
     };
     let prefix = format!("Could not open '{filename}': ");
     QcowOptions::take(&mut layer.options, &args.objects)
-        .and_then(|options| options.check_encryption_of(&file))
+        .and_then(|qcow| match read_header(&file, DecodePurpose::Check) {
+            Ok(header) => check_fit(&layer.generic, &qcow, &header),
+            // The check says what is wrong with it.
+            Err(_) => Ok(()),
+        })
         .map_err(|error| Failure::Error(prefix.clone(), error, 1))?;
     let output = Output { json, quiet: args.has("quiet"), filename };
     let (report, fixed) = match kind {

@@ -6,7 +6,7 @@ use super::{Args, Command, Failure, Outcome};
 use crate::disk::DiskError;
 use crate::node::{
     CacheMode, ChainMembers, Driver, FileNode, ImageRef, Layer, OpenFlags, QcowFacts, QcowOptions,
-    backing_name,
+    backing_name, check_fit,
 };
 use crate::objects::Objects;
 use crate::out::say;
@@ -144,7 +144,7 @@ fn layer_info(layer: Layer, objects: &Objects) -> Result<NodeInfo, DiskError> {
     if layer.driver == Driver::Qcow2 {
         let facts = QcowFacts::read(file)?;
         let qcow = QcowOptions::take(&mut layer.options.clone(), objects)?;
-        qcow.check_encryption(facts.header.crypt_method)?;
+        check_fit(&layer.generic, &qcow, &facts.header)?;
         let backing = facts.backing_file().map(|stored| Backing {
             full: backing_name(&filename, &stored).ok(),
             format: facts.backing_format(),

@@ -5,7 +5,7 @@ use holstein::{NewSnapshot, SnapshotSelector};
 use super::images::{named, open_files, open_image};
 use super::{Args, Command, Failure, Outcome, snapshots};
 use crate::disk::DiskError;
-use crate::node::{Driver, OpenFlags, QcowFacts};
+use crate::node::{Driver, OpenFlags, QcowFacts, QcowOptions, check_fit};
 use crate::out::say;
 use crate::text::{Operands, Opt};
 
@@ -67,8 +67,11 @@ fn run(args: &Args) -> Outcome {
     let flags = OpenFlags { share: args.has("share"), backing: false, ..OpenFlags::READ };
     let layer = open_files(named(filename, args)?, &flags)?;
     let (Some(file), Driver::Qcow2) = (&layer.file, layer.driver) else { return Ok(0) };
-    let facts = QcowFacts::read(file)
-        .map_err(|error| Failure::Error(format!("Could not open '{filename}': "), error, 1))?;
+    let failed = |error| Failure::Error(format!("Could not open '{filename}': "), error, 1);
+    let facts = QcowFacts::read(file).map_err(failed)?;
+    QcowOptions::take(&mut layer.options.clone(), &args.objects)
+        .and_then(|qcow| check_fit(&layer.generic, &qcow, &facts.header))
+        .map_err(failed)?;
     let records = facts.snapshots.records();
     if !records.is_empty() {
         say!("Snapshot list:\n{}\n", snapshots::HEADER);

@@ -1,7 +1,7 @@
 //! The files of an image and of all that is under it, opened by a loop.
 
 use super::data_file::open_data_file;
-use super::open::passphrase;
+use super::open::{check_fit, passphrase};
 use super::policy::check_named_file;
 use super::protocol::{has_protocol, strip_file_protocol};
 use super::{
@@ -40,7 +40,9 @@ impl OpenChain {
             match next(&mut links, &mut members, objects) {
                 Ok(Some(link)) => links.push(link),
                 Ok(None) => return Ok(Self { links }),
-                Err(Failed { error, of_link }) => return Err(prefixed(error, &links, of_link)),
+                Err(Failed { error, of_link }) => {
+                    return Err(below(error, links.len() - usize::from(of_link)));
+                }
             }
         }
     }
@@ -77,13 +79,12 @@ impl OpenChain {
 
     /// The first image as it is, and disks of the others.
     fn into_disks(self, objects: &Objects) -> Result<(Layer, Vec<Box<dyn Disk>>), DiskError> {
-        let names: Vec<String> = self.links.iter().map(Link::text).collect();
         let mut disks = Vec::new();
         let mut links = self.links.into_iter().enumerate();
         let top = links.next().ok_or_else(|| DiskError::invalid("a chain has an image on top"))?;
         for (index, link) in links {
             let disk = link.layer.over(objects, None);
-            disks.push(disk.map_err(|error| prefix_names(error, names.get(1..=index)))?);
+            disks.push(disk.map_err(|error| below(error, index))?);
         }
         Ok((top.1.layer, disks))
     }
@@ -103,13 +104,6 @@ impl OpenChain {
             wanted.is_some() && wanted == full.and_then(real)
         };
         pairs.map(means).position(|means| means).map(|index| index + 1)
-    }
-}
-
-impl Link {
-    /// What messages call it.
-    fn text(&self) -> String {
-        self.image.as_ref().map_or_else(|| self.layer.name.clone(), |image| image.text.clone())
     }
 }
 
@@ -140,6 +134,7 @@ fn next(
     let qcow = QcowOptions::take(&mut layer.options.clone(), objects)?;
     let header = read_header(file, holstein::format::DecodePurpose::Use)?;
     // What is wrong with this image comes before what is wrong with the next.
+    check_fit(&layer.generic, &qcow, &header)?;
     passphrase(header.crypt_method, &qcow, objects)?;
     layer.data = open_data_file(layer, &header, qcow.data_file)?;
     if !layer.flags.backing || qcow.no_backing {
@@ -164,24 +159,9 @@ fn flags_below(generic: &Generic) -> OpenFlags {
     OpenFlags { share: generic.share, cache, ..OpenFlags::READ }
 }
 
-/// Says under which images an error is.
-fn prefixed(error: DiskError, links: &[Link], of_link: bool) -> DiskError {
-    let names: Vec<String> = links.iter().skip(1).map(Link::text).collect();
-    let error = if of_link { error } else { error.prefixed("Could not open backing file: ") };
-    prefix_names(error, Some(&names))
-}
-
-/// Puts the names of the images before an error of the last one, from the innermost out.
-fn prefix_names(error: DiskError, names: Option<&[String]>) -> DiskError {
-    let mut error = error;
-    for name in names.unwrap_or_default().iter().rev() {
-        // The message of a loop has to name the file as the user knows it.
-        if !error.to_string().contains("infinite loop") {
-            error = error.prefixed(format_args!("Could not open '{name}': "));
-        }
-        error = error.prefixed("Could not open backing file: ");
-    }
-    error
+/// Says how far below the image on top an error is; names are in the errors of files alone.
+fn below(error: DiskError, images: usize) -> DiskError {
+    (0..images).fold(error, |error, _| error.prefixed("Could not open backing file: "))
 }
 
 /// The image under another one: what is stored, with what the options put in its place.

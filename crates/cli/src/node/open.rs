@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use holstein::format::{CryptMethod, IncompatibleFeatures};
+use holstein::format::{CryptMethod, Header, IncompatibleFeatures};
 use holstein::{OpenOptions, OverlapCheck, Secret};
 
 use super::chain::OpenChain;
@@ -125,8 +125,12 @@ fn open_qcow2(
             "qcow2: Image is corrupt; cannot be opened read/write",
         ));
     }
+    if qcow.cache_clean_interval.is_some_and(|seconds| seconds != 0) {
+        let text = "cache-clean-interval is not available in this version";
+        return Err(DiskError::unsupported(text));
+    }
     let passphrase = passphrase(header.crypt_method, qcow, objects)?;
-    let mut open = engine_options(generic, qcow)?;
+    let mut open = engine_options(generic, qcow);
     open = match &backing {
         Some(disks) => open.backing_chain(Arc::clone(disks.chain())),
         None => open.no_backing(),
@@ -148,8 +152,21 @@ fn open_qcow2(
     Ok(Qcow2Disk::new(engine, header.geometry.cluster_size(), files, backing, name))
 }
 
+/// Compares the driver's options with the header of the image.
+///
+/// # Errors
+/// The image cannot be opened with them.
+pub(crate) fn check_fit(
+    generic: &Generic,
+    qcow: &QcowOptions,
+    header: &Header,
+) -> Result<(), DiskError> {
+    engine_options(generic, qcow).fit(header).map_err(|error| engine_error(&error))?;
+    qcow.check_encryption(header.crypt_method)
+}
+
 /// The engine's options.
-fn engine_options(generic: &Generic, qcow: &QcowOptions) -> Result<OpenOptions, DiskError> {
+fn engine_options(generic: &Generic, qcow: &QcowOptions) -> OpenOptions {
     let mut open = OpenOptions::new()
         .pass_discard_request(qcow.pass_discard_request.unwrap_or(generic.discard))
         .pass_discard_snapshot(qcow.pass_discard_snapshot.unwrap_or(true))
@@ -177,11 +194,7 @@ fn engine_options(generic: &Generic, qcow: &QcowOptions) -> Result<OpenOptions, 
     if let Some(mask) = overlap {
         open = open.overlap_check(mask);
     }
-    if qcow.cache_clean_interval.is_some_and(|seconds| seconds != 0) {
-        let text = "cache-clean-interval is not available in this version";
-        return Err(DiskError::unsupported(text));
-    }
-    Ok(open)
+    open
 }
 
 /// Options that are left belong to no driver.

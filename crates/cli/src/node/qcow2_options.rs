@@ -3,7 +3,7 @@
 use holstein::format::CryptMethod;
 use holstein::{OverlapCheck, Region};
 
-use super::{FileNode, Options, read_header};
+use super::Options;
 use crate::disk::DiskError;
 use crate::objects::Objects;
 
@@ -136,18 +136,6 @@ impl QcowOptions {
         Err(DiskError::invalid(format!(
             "Header reported '{found}' encryption format but options specify '{asked}'"
         )))
-    }
-
-    /// Compares the encryption that was asked for with what the image in a file says.
-    ///
-    /// # Errors
-    /// They differ, or the header cannot be read; that is not looked at where nothing was asked for.
-    pub(crate) fn check_encryption_of(&self, file: &FileNode) -> Result<(), DiskError> {
-        if self.encrypt_format.is_none() {
-            return Ok(());
-        }
-        let header = read_header(file, holstein::format::DecodePurpose::Check)?;
-        self.check_encryption(header.crypt_method)
     }
 
     fn take_data_file(&mut self, options: &mut Options) -> Result<(), DiskError> {

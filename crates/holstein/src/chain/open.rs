@@ -63,7 +63,9 @@ pub(crate) fn open_chain(options: &OpenOptions, top: &Top<'_>) -> Result<Chain, 
             Format::Qcow2 => {
                 let next = read_header(&*found.storage, DecodePurpose::Use)
                     .and_then(|next| {
-                        let alone = options.for_layer();
+                        // What the caller said of caches and so on is meant for the image on top:
+                        // others have other clusters, and may be of another version.
+                        let alone = OpenOptions::new().no_backing();
                         layers.push(Arc::new(alone.open_storage_read_only(found.storage)?));
                         Ok(next)
                     })
