@@ -1,4 +1,5 @@
-//! Every state that a power cut can leave while a snapshot is taken, applied or deleted.
+//! Every state that a power cut can leave while a snapshot is taken, applied or deleted, or its record
+//! completed for version 3.
 
 #![forbid(unsafe_code)]
 
@@ -6,9 +7,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use holstein::check::{CheckOptions, Corruption, Finding, check};
-use holstein::format::{COPIED, L1Entry, Version};
+use holstein::format::{COPIED, L1Entry, SnapshotRecord, Version};
 use holstein::{
-    CreateOptions, Error, Image, NewSnapshot, NoProgress, OpenOptions, SnapshotSelector,
+    AmendOptions, CreateOptions, Error, Image, NewSnapshot, NoProgress, OpenOptions,
+    SnapshotSelector,
 };
 use holstein_guard::planted::{Bug, plant};
 use holstein_storage::{MemStorage, Storage};
@@ -17,9 +19,10 @@ use holstein_testkit::{
     SnapshotStorage,
 };
 
-/// What an image holds: its disk, and its snapshots with their names.
+/// What an image is and holds: its disk, and its snapshots with their names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Held {
+    version: Version,
     disk: Vec<u8>,
     snapshots: Vec<(Vec<u8>, Vec<u8>)>,
 }
@@ -30,6 +33,8 @@ enum Step {
     CreateWithState,
     Apply(&'static str),
     Delete(&'static str),
+    /// Records that lack what version 3 asks for get it, and the image becomes one of version 3.
+    Upgrade,
 }
 
 const STEPS: [Step; 6] = [
@@ -42,7 +47,7 @@ const STEPS: [Step; 6] = [
 ];
 
 impl Step {
-    fn run(self, image: &Image) -> Result<(), Error> {
+    fn run(self, image: &mut Image) -> Result<(), Error> {
         match self {
             Self::Create => image.create_snapshot("three").map(drop),
             Self::CreateWithState => {
@@ -54,7 +59,14 @@ impl Step {
             }
             Self::Apply(name) => image.apply_snapshot(name),
             Self::Delete(name) => image.delete_snapshot(SnapshotSelector::Name(name.as_bytes())),
+            Self::Upgrade => image.amend(&AmendOptions::new().version(Version::V3), &mut |_, _| {}),
         }
+    }
+
+    /// The image that it begins with.
+    fn start(self, bits: u32, version: Version) -> Arc<MemStorage> {
+        let storage = start(bits, version);
+        if matches!(self, Self::Upgrade) { Arc::new(with_short_records(&storage)) } else { storage }
     }
 }
 
@@ -90,6 +102,23 @@ fn start(bits: u32, version: Version) -> Arc<MemStorage> {
     storage
 }
 
+/// The image with a list as old writers made it: without extra data, or with the first field alone.
+fn with_short_records(storage: &MemStorage) -> MemStorage {
+    let mut bytes = storage.to_bytes().expect("memory reads");
+    let field = |at: usize| u64::from_be_bytes(bytes[at..at + 8].try_into().expect("8 bytes"));
+    let (count, at) = (field(60) >> 32, usize::try_from(field(64)).expect("small"));
+    let (mut list, mut old) = (Vec::new(), at);
+    for index in 0..count {
+        let (mut record, len) = SnapshotRecord::decode(&bytes[old..]).expect("a record");
+        record.extra.truncate(if index == 0 { 0 } else { 8 });
+        list.resize(list.len().next_multiple_of(8), 0);
+        list.extend(record.encode().expect("short enough"));
+        old = (old + len).next_multiple_of(8);
+    }
+    bytes[at..at + list.len()].copy_from_slice(&list);
+    MemStorage::from_bytes(&bytes)
+}
+
 /// What an image holds, in so many words.
 fn held(storage: Arc<dyn Storage>) -> Result<Held, String> {
     let image = OpenOptions::new()
@@ -110,7 +139,7 @@ fn held(storage: Arc<dyn Storage>) -> Result<Held, String> {
         bytes.extend(read(record.vm_state_size(), &|into| reader.read_vm_state(0, into))?);
         snapshots.push((record.name, bytes));
     }
-    Ok(Held { disk, snapshots })
+    Ok(Held { version: image.header().version, disk, snapshots })
 }
 
 /// C2: no count below its references, and no COPIED on what several things refer to. In the middle of
@@ -181,23 +210,23 @@ fn judge(storage: SnapshotStorage, allowed: &[&Held], reopen: bool) -> Result<()
 
 /// Explores one operation; the number of states judged.
 fn explore(bits: u32, version: Version, step: Step, bug: Option<Bug>) -> Result<u64, String> {
-    let initial = start(bits, version);
+    let initial = step.start(bits, version);
     let before = held(Arc::<MemStorage>::clone(&initial))?;
     let after = {
         let copy = Arc::new(copy_of(&initial));
         let storage = Arc::<MemStorage>::clone(&copy);
-        let image = OpenOptions::new().open_storage(storage).expect("it opens");
-        step.run(&image).expect("it works");
+        let mut image = OpenOptions::new().open_storage(storage).expect("it opens");
+        step.run(&mut image).expect("it works");
         image.close().expect("closed");
         held(copy)?
     };
     let recording = Arc::new(RecordingStorage::new(copy_of(&initial)).expect("memory reads"));
-    let image = OpenOptions::new()
+    let mut image = OpenOptions::new()
         .open_storage(Arc::<RecordingStorage<MemStorage>>::clone(&recording))
         .expect("it opens");
     plant(bug);
     recording.mark(1);
-    let result = step.run(&image);
+    let result = step.run(&mut image);
     recording.mark(2);
     plant(None);
     result.expect("it works");
@@ -235,6 +264,22 @@ fn c7_a_cut_leaves_a_snapshot_whole_or_not_listed_and_never_writable() {
     assert!(judged > 500, "{judged}");
 }
 
+#[test]
+fn a_cut_leaves_version_3_only_with_a_list_that_has_what_it_asks_for() {
+    for bits in [9, 12] {
+        let judged = explore(bits, Version::V2, Step::Upgrade, None);
+        let judged = judged.unwrap_or_else(|what| panic!("{what}"));
+        assert!(judged > 10, "{judged}");
+    }
+}
+
+#[test]
+fn crash_finds_version_3_said_before_its_list() {
+    let bug = Some(Bug::VersionBeforeList);
+    let what = explore(9, Version::V2, Step::Upgrade, bug).expect_err("found");
+    assert!(what.contains("incomplete"), "{what}");
+}
+
 fn expect_found(bug: Bug) {
     let found = STEPS.iter().find_map(|step| explore(9, Version::V3, *step, Some(bug)).err());
     let what = found.unwrap_or_else(|| panic!("{bug:?} was not found"));
@@ -264,7 +309,7 @@ fn crash_finds_a_snapshot_applied_before_its_counts() {
 /// C14: each call fails once, and from there on.
 #[test]
 fn a_fault_anywhere_leaves_leaks_at_most_and_snapshots_whole() {
-    for step in STEPS {
+    for step in STEPS.into_iter().chain([Step::Upgrade]) {
         for (kind, lasting) in [
             (IoKind::Read, Lasting::Once),
             (IoKind::Write, Lasting::Once),
@@ -280,16 +325,17 @@ fn a_fault_anywhere_leaves_leaks_at_most_and_snapshots_whole() {
 /// Whether there is such a call.
 fn fault(step: Step, kind: IoKind, lasting: Lasting, after: u64) -> bool {
     let what = format!("{step:?}, {kind:?} {after}, {lasting:?}");
-    let initial = start(9, Version::V3);
+    let version = if matches!(step, Step::Upgrade) { Version::V2 } else { Version::V3 };
+    let initial = step.start(9, version);
     let before = held(Arc::<MemStorage>::clone(&initial)).expect("it reads");
     let storage = Arc::new(FaultStorage::new(copy_of(&initial)));
-    let image = OpenOptions::new()
+    let mut image = OpenOptions::new()
         .open_storage(Arc::<FaultStorage<MemStorage>>::clone(&storage))
         .expect("it opens");
     let kinds = vec![kind];
     let partial = Partial::Half;
     storage.arm(Fault { after, kinds, error: FaultError::Eio, lasting, partial });
-    let result = step.run(&image);
+    let result = step.run(&mut image);
     let fired = storage.fired() > 0;
     if lasting == Lasting::Once {
         storage.disarm();

@@ -2,7 +2,7 @@
 
 mod interop;
 
-use holstein::format::Version;
+use holstein::format::{SnapshotRecord, Version};
 use holstein::{AmendOptions, ErrorKind, OpenOptions};
 use interop::{Bench, Maker, Op, Script, assert_same};
 
@@ -100,6 +100,71 @@ fn a_downgrade_leaves_no_zero_cluster_and_changes_no_byte() {
             assert_same(&bench.read_qemu(None), &bench.disk, &what);
         }
     }
+}
+
+/// Records of old writers get all known fields on the way to version 3, as QEMU's amend writes them.
+#[test]
+fn snapshots_of_old_writers_come_along_to_version_3() {
+    let Some(mut bench) = Bench::new("old-records") else { return };
+    for bits in [9, 12, 16] {
+        bench.start(Maker::Qemu, Version::V2, bits, 16);
+        let mut script = Script::new(u64::from(bits) + 77, 1 << bits, bench.size());
+        let image = bench.image.display().to_string();
+        let mut disks = Vec::new();
+        for name in ["none", "one field", "part", "unknown"] {
+            bench.write_qemu(&script.ops(8));
+            bench.oracle.img_ok(["snapshot", "-c", name, &image]).expect("a snapshot");
+            disks.push((name, bench.disk.clone()));
+        }
+        let mut file = std::fs::read(&bench.image).expect("read");
+        let short = list(&file).into_iter().zip([0, 8, 13, 40]).map(|(mut record, extra)| {
+            record.extra.resize(extra, b'x');
+            record
+        });
+        put_list(&mut file, &short.collect::<Vec<_>>());
+        std::fs::write(&bench.image, &file).expect("written");
+        bench.judge("before");
+
+        let theirs = bench.dir.file("theirs.qcow2");
+        std::fs::write(&theirs, &file).expect("written");
+        let path = theirs.display().to_string();
+        bench.oracle.img_ok(["amend", "-o", "compat=v3", &path]).expect("amended");
+        amend(&bench, &AmendOptions::new().version(Version::V3)).expect("amended");
+        bench.judge(&format!("{bits} bits"));
+        let found = list(&std::fs::read(&bench.image).expect("read"));
+        assert_eq!(found, list(&std::fs::read(&theirs).expect("read")));
+        assert!(found.iter().all(|record| record.extra.len() >= 24), "{found:?}");
+        for (name, disk) in &disks {
+            assert_same(&bench.read_qemu(Some(name)), disk, name);
+        }
+    }
+}
+
+/// The records of the list of snapshots in a file.
+fn list(file: &[u8]) -> Vec<SnapshotRecord> {
+    let (count, mut at) = place(file);
+    let mut next = || {
+        let (record, len) = SnapshotRecord::decode(&file[at..]).expect("a record");
+        at = (at + len).next_multiple_of(8);
+        record
+    };
+    (0..count).map(|_| next()).collect()
+}
+
+/// Puts a list over the one that is there, which is not shorter.
+fn put_list(file: &mut [u8], records: &[SnapshotRecord]) {
+    let mut at = place(file).1;
+    for record in records {
+        let bytes = record.encode().expect("it fits");
+        file[at..at + bytes.len()].copy_from_slice(&bytes);
+        at = (at + bytes.len()).next_multiple_of(8);
+    }
+}
+
+/// How many records the list has, and where it is.
+fn place(file: &[u8]) -> (u64, usize) {
+    let field = |at: usize| u64::from_be_bytes(file[at..at + 8].try_into().expect("8 bytes"));
+    (field(60) >> 32, usize::try_from(field(64)).expect("small"))
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 use holstein_format::{
     AutoclearFeatures, CompatibleFeatures, IncompatibleFeatures, RefcountOrder, Version,
 };
+use holstein_guard::planted::{Bug, is_planted};
 use holstein_mapping::{L1Layout, MapError};
 use holstein_refcount::{ClusterAllocator as _, Freed};
 use holstein_units::HostCluster;
@@ -25,13 +26,25 @@ pub struct Replaced(Vec<(HostCluster, u64)>);
 impl Disk {
     /// Makes a version 2 image one of version 3. Stale afterwards.
     ///
-    /// The caller has seen to it that no snapshot record lacks what version 3 wants of it.
+    /// Snapshot records that lack what version 3 asks for get it first, in a list of their own: version 2
+    /// allows that, so the image is whole at any moment.
     ///
     /// # Errors
-    /// As for [`Disk::update_header`].
+    /// As for [`Disk::update_header`]; [`EngineError::Snapshot`] if the list is broken, or has no room for
+    /// what is missing, before anything changes.
+    ///
+    /// # Spec
+    /// "Version change and amend".
     pub fn upgrade(&self) -> Result<(), EngineError> {
         let _alone = self.restructure();
-        self.switch_for_good(|header| header.version = Version::V3)
+        self.check_writable()?;
+        let to_v3 = || self.switch_for_good(|header| header.version = Version::V3);
+        if is_planted(Bug::VersionBeforeList) {
+            to_v3()?;
+            return self.complete_list();
+        }
+        self.complete_list()?;
+        to_v3()
     }
 
     /// Makes a version 3 image one of version 2: zero clusters become data or nothing, in the disk and

@@ -36,11 +36,13 @@ pub enum Bug {
     HeaderBeforeRun,
     /// A write is not noted in the bitmaps.
     BitmapNotRecorded,
+    /// The header says version 3 before the list of snapshots has what version 3 asks for.
+    VersionBeforeList,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::FirstBarrierMissing,
         Self::LastBarrierMissing,
         Self::QuarantineSkipped,
@@ -56,6 +58,7 @@ impl Bug {
         Self::BitmapNotInUse,
         Self::HeaderBeforeRun,
         Self::BitmapNotRecorded,
+        Self::VersionBeforeList,
     ];
 }
 

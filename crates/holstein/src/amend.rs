@@ -223,12 +223,6 @@ fn judge(disk: &Disk, options: &AmendOptions) -> Result<Plan, Error> {
                 "version 2 cannot tell the size of a snapshot's disk or of its VM state",
             );
         }
-        let short = |record: &SnapshotRecord| record.extra.len() < SnapshotRecord::MIN_EXTRA_BYTES;
-        if upgrade && table.records().iter().any(short) {
-            return refused(
-                "a snapshot was made by a program that knew less than version 3 asks for",
-            );
-        }
     }
     if downgrade
         && width.is_none()

@@ -18,6 +18,7 @@
 //! "Snapshots", "The COPIED flag"; style rule R8.
 
 mod apply;
+mod complete;
 mod create;
 mod delete;
 mod list;
