@@ -38,7 +38,8 @@ pub trait WriteFile {
     /// Whatever allocating fails with.
     fn allocate(&mut self, clusters: u64) -> Result<HostOffset, Self::Error>;
 
-    /// Writes whole clusters to a place that [`Self::allocate`] gave.
+    /// Writes from the start of a place that [`Self::allocate`] gave; what is left of the last cluster
+    /// is never looked at.
     ///
     /// # Errors
     /// Whatever writing fails with.

@@ -67,10 +67,7 @@ pub fn store<F: WriteFile>(
         };
         table.extend_from_slice(&entry.encode().to_be_bytes());
     }
-    let clusters = geometry.clusters_for(table.len() as u64);
-    let whole = usize::try_from(clusters * cluster).expect("tables of 512 MiB are 8 MiB long");
-    table.resize(whole, 0);
-    let at = file.allocate(clusters)?;
+    let at = file.allocate(geometry.clusters_for(table.len() as u64))?;
     file.write(at, &table)?;
     Ok(StoredTable { at, entries: u32::try_from(entries).expect("at most 512 MiB of clusters") })
 }

@@ -97,9 +97,12 @@ impl WriteFile for File {
     }
 
     fn write(&mut self, at: HostOffset, bytes: &[u8]) -> Result<(), Infallible> {
-        assert_eq!(bytes.len() as u64 % self.cluster, 0, "whole clusters");
+        assert_eq!(at.get() % self.cluster, 0, "from the start of a cluster");
         for (n, cluster) in bytes.chunks(self.cluster as usize).enumerate() {
-            let old = self.clusters.insert(at.get() + n as u64 * self.cluster, cluster.to_vec());
+            let mut cluster = cluster.to_vec();
+            // What a write leaves of its last cluster may be anything.
+            cluster.resize(self.cluster as usize, 0xa5);
+            let old = self.clusters.insert(at.get() + n as u64 * self.cluster, cluster);
             assert_eq!(old, None, "each cluster is written once");
         }
         Ok(())

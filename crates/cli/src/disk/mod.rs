@@ -9,6 +9,7 @@
 //! disk fail, they never grow it.
 
 mod backing;
+mod bitmaps;
 mod disk_storage;
 mod error;
 mod info;
@@ -28,6 +29,7 @@ use holstein_storage::FileIdentity;
 use crate::node::Debugger;
 
 pub(crate) use backing::{BackingDisks, os_error};
+pub(crate) use bitmaps::{Bitmaps, NODE, no_bitmap};
 pub(crate) use disk_storage::DiskStorage;
 pub(crate) use error::DiskError;
 pub(crate) use info::DiskInfo;
@@ -156,6 +158,11 @@ pub(crate) trait Disk: Send + Sync {
 
     /// What can be done with internal snapshots, where the format has them.
     fn snapshots(&self) -> Option<&dyn Snapshots> {
+        None
+    }
+
+    /// What can be done with dirty bitmaps, where the format has them.
+    fn bitmaps(&self) -> Option<&dyn Bitmaps> {
         None
     }
 

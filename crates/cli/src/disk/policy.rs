@@ -6,7 +6,9 @@ use holstein::{AmendOptions, Image, NewSnapshot, OwnRead, SnapshotSelector};
 use holstein_format::SnapshotRecord;
 use holstein_storage::FileIdentity;
 
-use super::{CompressedWrite, Disk, DiskError, DiskInfo, Preallocation, Result, Snapshots, Status};
+use super::{
+    Bitmaps, CompressedWrite, Disk, DiskError, DiskInfo, Preallocation, Result, Snapshots, Status,
+};
 use crate::node::{Debugger, Probed, probe};
 use crate::zero::is_zero;
 
@@ -177,6 +179,10 @@ impl Disk for Policy {
     fn snapshots(&self) -> Option<&dyn Snapshots> {
         let below = self.disk.snapshots();
         if self.options.write_through { below.map(|_| self as &dyn Snapshots) } else { below }
+    }
+
+    fn bitmaps(&self) -> Option<&dyn Bitmaps> {
+        self.disk.bitmaps()
     }
 
     fn into_snapshot(self: Box<Self>, which: SnapshotSelector<'_>) -> Result<Box<dyn Disk>> {

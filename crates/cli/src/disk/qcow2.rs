@@ -12,9 +12,10 @@ use holstein::{
 use holstein_storage::FileIdentity;
 use holstein_units::HostOffset;
 
+use super::bitmaps::bitmap_error;
 use super::{
-    BackingDisks, CompressedWrite, Disk, DiskError, DiskInfo, Preallocation, Result, Snapshots,
-    Status,
+    BackingDisks, Bitmaps, CompressedWrite, Disk, DiskError, DiskInfo, Preallocation, Result,
+    Snapshots, Status,
 };
 use crate::node::{Debugger, FileNode, QcowFacts};
 use crate::out;
@@ -58,6 +59,9 @@ pub(crate) fn engine_error(error: &holstein::Error) -> DiskError {
     let errno = error.raw_os_error().unwrap_or(libc::EIO);
     if let Some(format) = error.format_error() {
         return DiskError::new(errno, format.qemu_message());
+    }
+    if let Some(bitmap) = error.bitmap_error() {
+        return bitmap_error(bitmap);
     }
     match error.kind() {
         ErrorKind::Io | ErrorKind::Full | ErrorKind::OutOfRange => DiskError::from_errno(errno),
@@ -359,6 +363,10 @@ impl Disk for Qcow2Disk {
     }
 
     fn snapshots(&self) -> Option<&dyn Snapshots> {
+        Some(self)
+    }
+
+    fn bitmaps(&self) -> Option<&dyn Bitmaps> {
         Some(self)
     }
 

@@ -35,7 +35,10 @@ impl Snapshots for Qcow2Disk {
     }
 
     fn apply(&self, which: SnapshotSelector<'_>) -> Result<()> {
-        self.writable()?.apply_snapshot(which).map_err(|e| by_number(&e))
+        self.writable()?.apply_snapshot(which).map_err(|error| match error.bitmap_error() {
+            Some(_) => engine_error(&error),
+            None => by_number(&error).prefixed("Failed to load snapshot: "),
+        })
     }
 
     fn delete(&self, which: SnapshotSelector<'_>) -> Result<()> {

@@ -5,6 +5,7 @@
 
 mod amend;
 mod amend_list;
+mod bitmap;
 mod check;
 mod command;
 mod commit;
@@ -42,6 +43,7 @@ pub(crate) use command::{Args, Command, Failure, Outcome};
 /// All commands, in the order of the help.
 const COMMANDS: &[&Command] = &[
     &amend::COMMAND,
+    &bitmap::COMMAND,
     &check::COMMAND,
     &commit::COMMAND,
     &compare::COMMAND,
@@ -57,7 +59,7 @@ const COMMANDS: &[&Command] = &[
 ];
 
 /// Commands of the reference that this version does not have.
-const LATER: &[&str] = &["bench", "bitmap"];
+const LATER: &[&str] = &["bench"];
 
 const TOP_OPTIONS: &[Opt] = &[
     Opt::flag("help", Some('h'), &["help"]),

@@ -98,9 +98,7 @@ fn change(args: &Args, filename: &str, action: &str, name: &str) -> Outcome {
             disk.create(&new).map(drop)
         }
         ("create", None) => Err(DiskError::from_errno(libc::ENOTSUP)),
-        ("apply", Some(disk)) => {
-            disk.apply(name.into()).map_err(|error| error.prefixed("Failed to load snapshot: "))
-        }
+        ("apply", Some(disk)) => disk.apply(name.into()),
         ("apply", None) => Err(DiskError::unsupported("Block driver does not support snapshots")),
         (_, Some(disk)) => disk.delete(SnapshotSelector::Name(name.as_bytes())).map_err(|error| {
             match error.errno() {

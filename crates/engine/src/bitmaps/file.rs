@@ -1,5 +1,7 @@
 //! The image file as bitmaps see it.
 
+use std::borrow::Cow;
+
 use holstein_bitmap::{ReadFile, WriteFile};
 use holstein_guard::Intent;
 use holstein_units::{HostOffset, HostRange};
@@ -7,6 +9,9 @@ use holstein_units::{HostOffset, HostRange};
 use crate::EngineError;
 use crate::disk::Disk;
 use crate::placed::Placed;
+
+/// Bytes that are written at least.
+const SECTOR_BYTES: usize = 512;
 
 impl ReadFile for Disk {
     type Error = EngineError;
@@ -57,7 +62,13 @@ impl WriteFile for NewClusters<'_> {
     }
 
     fn write(&mut self, at: HostOffset, bytes: &[u8]) -> Result<(), EngineError> {
+        // Whole sectors and no more: what is not needed of the cluster does not make the file longer.
+        let mut bytes = Cow::Borrowed(bytes);
+        let whole = bytes.len().next_multiple_of(SECTOR_BYTES);
+        if whole != bytes.len() {
+            bytes.to_mut().resize(whole, 0);
+        }
         let range = HostRange { start: at, len: bytes.len() as u64 };
-        Ok(self.disk.file.clear(Intent::Bitmap, range)?.write(bytes)?)
+        Ok(self.disk.file.clear(Intent::Bitmap, range)?.write(&bytes)?)
     }
 }

@@ -115,12 +115,10 @@ impl Disk {
         mut clusters: NewClusters<'_>,
     ) -> Result<(), EngineError> {
         let old = self.read_header().bitmaps().copied();
-        let mut bytes = directory.encode()?;
+        let bytes = directory.encode()?;
         let mut at = HostOffset::new(0);
         if !bytes.is_empty() {
             let count = self.geometry.clusters_for(bytes.len() as u64);
-            let whole = count * self.geometry.cluster_size();
-            bytes.resize(usize::try_from(whole).expect("directories are at most 64 MiB"), 0);
             at = clusters.allocate(count)?;
             clusters.write(at, &bytes)?;
         }
