@@ -10,7 +10,7 @@ use holstein_units::HostOffset;
 
 use crate::contents::{Stretch, for_each_stretch};
 use crate::judge::expect_contents;
-use crate::{Config, Layout, Listed, Moment, Session, Start, name};
+use crate::{Config, Layout, Listed, Moment, Session, Shape, Start, name};
 
 /// Numbers of the patterns in starts begin here, those in programs at 1.
 const FIRST_ID: u64 = 1000;
@@ -38,7 +38,7 @@ impl Base {
         let storage = Arc::new(MemStorage::new());
         let on = || Arc::<MemStorage>::clone(&storage) as Arc<dyn Storage>;
         config.create(layout.size).create_on(on()).and_then(Image::close).map_err(text)?;
-        let mut moment = Moment::durable(DiskModel::new(layout.size));
+        let mut moment = Moment::durable(DiskModel::new(layout.size)).of_shape(Shape::of(config));
         let mut id = FIRST_ID;
         for round in start.rounds(layout) {
             let open = || OpenOptions::new().open_storage(on());
@@ -76,7 +76,7 @@ impl Base {
         let listed = (start == Start::Snapshot).then(|| Listed::durable(0, model.clone()));
         let recording = RecordingStorage::new(file.clone()).map_err(|e| format!("copy: {e}"))?;
         let copy = recording.log().initial().clone();
-        let mut moment = Moment::durable(model);
+        let mut moment = Moment::durable(model).of_shape(Shape::of(config));
         moment.snapshots.extend(listed);
         Ok(Some(Self { storage: file, image: copy, moment }))
     }

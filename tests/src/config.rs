@@ -6,7 +6,8 @@ use std::str::FromStr;
 use holstein::CreateOptions;
 use holstein::format::Version;
 
-/// Version, cluster size and refcount width of an image. Prints and parses as `v3:512:16`.
+/// Version, cluster size and refcount width of an image, and whether its counts may be behind. Prints
+/// and parses as `v3:512:16`, or `v3:512:16:lazy`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Config {
     /// The version of the format.
@@ -15,22 +16,32 @@ pub struct Config {
     pub cluster: u64,
     /// Bits of a refcount.
     pub refcount_bits: u32,
+    /// Whether counts may be behind, under the dirty bit.
+    pub lazy: bool,
 }
 
 impl Config {
     /// The one that is explored most: version 3, the smallest clusters, 16 bits.
-    pub const SMALL: Self = Self { version: Version::V3, cluster: 512, refcount_bits: 16 };
+    pub const SMALL: Self = Self::plain(Version::V3, 512, 16);
+    /// The same with lazy refcounts.
+    pub const LAZY: Self = Self { lazy: true, ..Self::SMALL };
 
-    /// Both versions, three cluster sizes, three widths; version 2 has one width.
+    const fn plain(version: Version, cluster: u64, refcount_bits: u32) -> Self {
+        Self { version, cluster, refcount_bits, lazy: false }
+    }
+
+    /// Both versions, three cluster sizes, three widths, lazy refcounts; version 2 has one width and
+    /// no lazy refcounts.
     #[must_use]
     pub fn all() -> Vec<Self> {
         let mut all = Vec::new();
         for cluster in [512, 64 << 10, 2 << 20] {
-            all.push(Self { version: Version::V2, cluster, refcount_bits: 16 });
+            all.push(Self::plain(Version::V2, cluster, 16));
             for refcount_bits in [1, 16, 64] {
-                all.push(Self { version: Version::V3, cluster, refcount_bits });
+                all.push(Self::plain(Version::V3, cluster, refcount_bits));
             }
         }
+        all.extend([512, 64 << 10].map(|cluster| Self { cluster, ..Self::LAZY }));
         all
     }
 
@@ -40,6 +51,7 @@ impl Config {
             .version(self.version)
             .cluster_size(self.cluster)
             .refcount_bits(self.refcount_bits)
+            .lazy_refcounts(self.lazy)
     }
 
     /// Refcounts in a refcount block.
@@ -51,8 +63,9 @@ impl Config {
 
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { version, cluster, refcount_bits } = self;
-        write!(f, "v{}:{cluster}:{refcount_bits}", version.number())
+        let Self { version, cluster, refcount_bits, lazy } = self;
+        let lazy = if *lazy { ":lazy" } else { "" };
+        write!(f, "v{}:{cluster}:{refcount_bits}{lazy}", version.number())
     }
 }
 
@@ -60,7 +73,7 @@ impl FromStr for Config {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let bad = || format!("{text:?} is not of the form v3:512:16");
+        let bad = || format!("{text:?} is not of the form v3:512:16 or v3:512:16:lazy");
         let mut parts = text.split(':');
         let mut next = || parts.next().ok_or_else(bad);
         let version = match next()? {
@@ -70,7 +83,12 @@ impl FromStr for Config {
         };
         let cluster = next()?.parse().map_err(|_| bad())?;
         let refcount_bits = next()?.parse().map_err(|_| bad())?;
-        Ok(Self { version, cluster, refcount_bits })
+        let lazy = match parts.next() {
+            None => false,
+            Some("lazy") => true,
+            Some(_) => return Err(bad()),
+        };
+        Ok(Self { version, cluster, refcount_bits, lazy })
     }
 }
 
@@ -81,11 +99,12 @@ mod tests {
     #[test]
     fn all_print_and_parse() {
         let all = Config::all();
-        assert_eq!(all.len(), 12);
+        assert_eq!(all.len(), 14);
         for config in all {
             assert_eq!(config.to_string().parse(), Ok(config));
         }
         assert!("v4:512:16".parse::<Config>().is_err());
+        assert!("v3:512:16:x".parse::<Config>().is_err());
         assert!("v3:512".parse::<Config>().is_err());
     }
 }

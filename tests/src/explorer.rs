@@ -5,11 +5,12 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use holstein_guard::planted::Bug;
+use holstein_storage::Storage;
 use holstein_testkit::{CrashState, SampleOptions};
 
 use crate::accepted::Accepted;
 use crate::faulty_run::count_calls;
-use crate::judge::{judge, judge_reopened, judge_snapshots};
+use crate::judge::{is_dirty, judge, judge_reopened, judge_snapshots};
 use crate::{Base, Config, FaultPlan, Program, Recorded, SecondOpinion, Start, Violation};
 
 /// How thorough an exploration is.
@@ -218,7 +219,11 @@ impl Explorer {
         // Which flags are allowed in the middle of a snapshot operation, qemu-img does not know.
         let plain = moment.sharing.is_none();
         let opinion = self.opinion.as_ref().filter(|_| plain && due(self.depth.opinion_every));
-        if let Some(opinion) = opinion {
+        // It repairs nothing by itself.
+        let storage = || Arc::new(state.storage()) as Arc<dyn Storage>;
+        if let Some(opinion) = opinion
+            && !is_dirty(&storage(), moment)?
+        {
             self.tally.opinions += 1;
             opinion.judge(&state.image)?;
         }

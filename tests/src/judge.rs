@@ -3,17 +3,17 @@
 use std::sync::Arc;
 
 use holstein::check::{CheckOptions, Corruption, Finding, check};
-use holstein::format::SnapshotRecord;
 use holstein::format::field_offset;
+use holstein::format::{IncompatibleFeatures, SnapshotRecord};
 use holstein::snapshot::SnapshotTable;
-use holstein::{OpenOptions, ReadOnlyImage};
+use holstein::{Image, OpenOptions, ReadOnlyImage};
 use holstein_storage::Storage;
 use holstein_testkit::{DiskImage, DiskModel, Pattern, SnapshotStorage};
 use holstein_units::{HostOffset, SECTOR};
 
 use crate::accepted::Accepted;
 use crate::contents::{Reads, Stretch, for_each_stretch};
-use crate::{Moment, Presence};
+use crate::{Moment, Presence, Shape};
 
 /// COPIED in a table entry.
 const COPIED: u64 = 1 << 63;
@@ -23,15 +23,58 @@ const OFFSET: u64 = 0x00ff_ffff_ffff_fe00;
 /// The number of the pattern that is written to an image that was reopened.
 const REOPENED: u64 = 999_999;
 
-/// Judges what a power cut left: C1 it opens, C2 the check finds leaks at most, C4 to C6 and C8 each
-/// sector is as at the last flush or newer, C9 the size is old or new.
+/// Judges what a power cut left: C1 it opens, C2 the check finds leaks at most, C3 after the
+/// repair that a dirty image announces, C4 to C6 and C8 each
+/// sector is as at the last flush or newer, C9 the size is old or new, and so is what
+/// the header says of the image.
 ///
 /// # Errors
 /// What is wrong, as text.
 pub fn judge(image: &DiskImage, moment: &Moment, accepted: &mut Accepted) -> Result<(), String> {
-    let storage = Arc::new(SnapshotStorage::new(image.clone()));
-    expect_sound(&*storage, moment.sharing.is_some())?;
-    expect_contents_anew(&open(storage)?, moment, true, accepted)
+    let storage: Arc<dyn Storage> = Arc::new(SnapshotStorage::new(image.clone()));
+    let dirty = is_dirty(&storage, moment)?;
+    if dirty {
+        // The order of data and tables holds before the repair as well.
+        expect_contents_anew(&open(Arc::clone(&storage))?, moment, true, accepted)?;
+        mend(&storage)?;
+    }
+    expect_sound(&*storage, moment.sharing.is_some() && !dirty)?;
+    let image = open(storage)?;
+    expect_shape(&image, moment)?;
+    expect_contents_anew(&image, moment, true, accepted)
+}
+
+/// Whether counts may be behind, as the file says (C3). Only an image that may have lazy refcounts
+/// says so.
+///
+/// # Errors
+/// What is wrong, as text.
+pub(crate) fn is_dirty(storage: &Arc<dyn Storage>, moment: &Moment) -> Result<bool, String> {
+    // Most images have no bit that could be set.
+    if number(&**storage, field_offset::INCOMPATIBLE, 8)? == 0 || number(&**storage, 4, 4)? < 3 {
+        return Ok(false);
+    }
+    let header = open(Arc::clone(storage))?.header();
+    let dirty = header.incompatible.contains(IncompatibleFeatures::DIRTY);
+    if dirty && !moment.shapes.iter().any(|shape| shape.lazy) {
+        return Err("the image is marked dirty without lazy refcounts".to_owned());
+    }
+    Ok(dirty)
+}
+
+/// Repairs a dirty image, as opening it for writing does.
+fn mend(storage: &Arc<dyn Storage>) -> Result<(), String> {
+    let opened = OpenOptions::new().open_storage(Arc::clone(storage));
+    opened.and_then(Image::close).map_err(|e| format!("repair of the dirty image: {e}"))
+}
+
+/// Judges what the header says of the image (C9).
+fn expect_shape(image: &ReadOnlyImage, moment: &Moment) -> Result<(), String> {
+    let (shape, shapes) = (Shape::read(&image.header()), &moment.shapes);
+    if shapes.is_empty() || shapes.contains(&shape) {
+        return Ok(());
+    }
+    Err(format!("the image is {shape:?}, not one of {shapes:?}"))
 }
 
 /// The same for any file.
@@ -39,8 +82,16 @@ pub fn judge(image: &DiskImage, moment: &Moment, accepted: &mut Accepted) -> Res
 /// # Errors
 /// Whether the image itself is wrong, rather than what its disk holds; and what is wrong, as text.
 pub fn judge_file(storage: Arc<dyn Storage>, moment: &Moment) -> Result<(), (bool, String)> {
-    expect_sound(&*storage, moment.sharing.is_some()).map_err(|what| (true, what))?;
-    let image = open(storage).map_err(|what| (true, what))?;
+    let corrupt = |what| (true, what);
+    let dirty = is_dirty(&storage, moment).map_err(corrupt)?;
+    if dirty {
+        let image = open(Arc::clone(&storage)).map_err(corrupt)?;
+        expect_contents(&image, moment, true).map_err(|what| (false, what))?;
+        mend(&storage).map_err(corrupt)?;
+    }
+    expect_sound(&*storage, moment.sharing.is_some() && !dirty).map_err(corrupt)?;
+    let image = open(storage).map_err(corrupt)?;
+    expect_shape(&image, moment).map_err(corrupt)?;
     expect_contents(&image, moment, true).map_err(|what| (false, what))
 }
 
@@ -60,7 +111,11 @@ pub fn judge_reopened(image: &DiskImage, moment: &Moment) -> Result<(), String> 
 /// # Errors
 /// What is wrong, as text.
 pub fn judge_file_reopened(storage: Arc<dyn Storage>, moment: &Moment) -> Result<(), String> {
-    let sharing = moment.sharing.is_some();
+    let dirty = is_dirty(&storage, moment)?;
+    if dirty {
+        mend(&storage)?;
+    }
+    let sharing = moment.sharing.is_some() && !dirty;
     let leaks = leaks_past_end(&*storage, sharing)?;
     let image = OpenOptions::new()
         .open_storage(Arc::clone(&storage))

@@ -1,6 +1,8 @@
 //! Where programs do what they do.
 
-use crate::{Config, Op};
+use holstein::format::Version;
+
+use crate::{Amend, Config, Op};
 
 /// Places on the disk of a configuration. The disk needs five L2 tables, the last of them for a few
 /// clusters. What the alphabet does is around the border between the first two.
@@ -12,6 +14,10 @@ pub struct Layout {
     pub per_table: u64,
     /// Bytes of the disk before it grows.
     pub size: u64,
+    /// The width of refcounts to which programs change.
+    pub other_width: u32,
+    /// Whether the image has lazy refcounts.
+    pub lazy: bool,
 }
 
 impl Layout {
@@ -22,7 +28,13 @@ impl Layout {
         let per_table = cluster / 8;
         // The last cluster is not whole, where clusters are of more than a sector.
         let part = if cluster > 512 { 512 } else { 0 };
-        Self { cluster, per_table, size: (4 * per_table + 6) * cluster + part }
+        Self {
+            cluster,
+            per_table,
+            size: (4 * per_table + 6) * cluster + part,
+            other_width: if config.refcount_bits == 16 { 64 } else { 16 },
+            lazy: config.lazy,
+        }
     }
 
     /// The first byte of cluster `n`, counted from the fourth before the end of the first table.
@@ -68,6 +80,10 @@ impl Layout {
             Op::Grow { by: per_table * cluster },
             // The same L1 table, and the rest of the last cluster.
             Op::Grow { by: 1024 },
+            Op::Amend(Amend::Compat(Version::V2)),
+            Op::Amend(Amend::Compat(Version::V3)),
+            Op::Amend(Amend::Width(self.other_width)),
+            Op::Amend(Amend::Lazy(!self.lazy)),
         ]
     }
 }

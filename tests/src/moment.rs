@@ -2,7 +2,7 @@
 
 use holstein_testkit::{DiskModel, Pattern};
 
-use crate::{Listed, Op, Presence};
+use crate::{Listed, Op, Presence, Shape};
 
 /// What the disk holds while it is open, and what it may hold after a power cut.
 #[derive(Clone, Debug)]
@@ -13,6 +13,9 @@ pub struct Moment {
     pub sizes: Vec<u64>,
     /// Sizes that it may have after a power cut.
     pub sizes_after_cut: Vec<u64>,
+    /// What the header may say of the image, while it is open and after a power cut; empty where nobody
+    /// asks.
+    pub shapes: Vec<Shape>,
     /// The snapshots that there may be.
     pub snapshots: Vec<Listed>,
     /// Whether counts may be above the references, under COPIED flags (C2).
@@ -37,9 +40,16 @@ impl Moment {
             model,
             sizes: vec![size],
             sizes_after_cut: vec![size],
+            shapes: Vec::new(),
             snapshots: Vec::new(),
             sharing: None,
         }
+    }
+
+    /// The same of an image whose header says this.
+    #[must_use]
+    pub fn of_shape(self, shape: Shape) -> Self {
+        Self { shapes: vec![shape], ..self }
     }
 
     /// Whether a request makes sense on a disk of `size` bytes.
@@ -55,6 +65,7 @@ impl Moment {
             Op::Apply(number) | Op::Delete(number) => {
                 self.listed(number).is_some_and(|one| one.now == Presence::Listed)
             }
+            Op::Amend(amend) => self.shapes.iter().any(|shape| shape.after(amend).is_some()),
             Op::Flush | Op::Grow { .. } | Op::Repair | Op::Reopen => true,
         }
     }
@@ -69,6 +80,10 @@ impl Moment {
             Op::Zero { at, len, .. } => self.model.attempt_zero(at, len),
             Op::Discard { at, len } => self.model.discard(at, len),
             Op::Flush | Op::Reopen => {}
+            Op::Amend(amend) => {
+                let new: Vec<_> = self.shapes.iter().filter_map(|s| s.after(amend)).collect();
+                new.into_iter().for_each(|shape| add(&mut self.shapes, shape));
+            }
             // COPIED is given back after the counts have fallen.
             Op::Repair => self.sharing = Some(Sharing::Unfinished),
             Op::Grow { by } => {
@@ -116,6 +131,11 @@ impl Moment {
                 self.sizes = vec![size + by];
             }
             // It is durable when it returns.
+            Op::Amend(amend) => {
+                let old = std::mem::take(&mut self.shapes);
+                let new = |shape: Shape| shape.after(amend).unwrap_or(shape);
+                old.into_iter().for_each(|shape| add(&mut self.shapes, new(shape)));
+            }
             Op::Snapshot(number) => self.list(number, size, Presence::Listed, Presence::Listed),
             Op::Apply(number) => {
                 self.sharing = self.sharing.or(Some(Sharing::UntilFlush));
@@ -186,9 +206,9 @@ impl Moment {
     }
 }
 
-fn add(sizes: &mut Vec<u64>, size: u64) {
-    if !sizes.contains(&size) {
-        sizes.push(size);
+fn add<T: PartialEq>(known: &mut Vec<T>, one: T) {
+    if !known.contains(&one) {
+        known.push(one);
     }
 }
 

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::Amend;
+
 /// A request. Prints and parses as `w@300+200` and so on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Op {
@@ -56,6 +58,8 @@ pub enum Op {
     Delete(u64),
     /// Closes the image, repairs all that a check finds, and opens it again: `r`.
     Repair,
+    /// Changes what the header says of the image: `a:compat2`, `a:width64`, `a:lazy1`.
+    Amend(Amend),
     /// Closes the image and opens it again: `o`.
     Reopen,
 }
@@ -74,6 +78,7 @@ impl fmt::Display for Op {
             Self::Snapshot(number) => write!(f, "s+{number}"),
             Self::Apply(number) => write!(f, "s={number}"),
             Self::Delete(number) => write!(f, "s-{number}"),
+            Self::Amend(amend) => write!(f, "a:{amend}"),
             Self::Repair => f.write_str("r"),
             Self::Reopen => f.write_str("o"),
         }
@@ -86,7 +91,7 @@ impl FromStr for Op {
     fn from_str(text: &str) -> Result<Self, String> {
         let bad = || {
             format!(
-                "{text:?} is no operation: w@0+512, z@, k@, d@, c@, f, g+512, g-512, s+1, s=1, s-1, r, o"
+                "{text:?} is no operation: w@0+512, z@, k@, d@, c@, f, g+512, g-512, s+1, s=1, s-1, a:compat2, r, o"
             )
         };
         match text {
@@ -94,6 +99,9 @@ impl FromStr for Op {
             "o" => return Ok(Self::Reopen),
             "r" => return Ok(Self::Repair),
             _ => {}
+        }
+        if let Some(amend) = text.strip_prefix("a:") {
+            return Ok(Self::Amend(amend.parse()?));
         }
         let number = |text: &str| text.parse::<u64>().map_err(|_| bad());
         let grow = |by| Self::Grow { by };

@@ -60,6 +60,7 @@ impl<'a> Session<'a> {
             Op::Snapshot(number) => image.create_snapshot(name(number)).map(drop),
             Op::Apply(number) => image.apply_snapshot(&*name(number)),
             Op::Delete(number) => image.delete_snapshot(&*name(number)),
+            Op::Amend(amend) => image.amend(&amend.options(), &mut |_, _| {}),
             Op::Repair => {
                 let storage = Arc::clone(image.storage());
                 self.close()?;

@@ -52,10 +52,16 @@ fn crash_all_programs_of_two_over_compressed_clusters() {
 }
 
 #[test]
+fn crash_all_programs_of_two_with_lazy_refcounts() {
+    let config = Config::LAZY;
+    explore(config, "lazy", starts(config).flat_map(|s| Program::all(config, s, 2)).step_by(2));
+}
+
+#[test]
 fn crash_some_programs_of_three_on_small_clusters() {
     let config = Config::SMALL;
     let all = starts(config).flat_map(|s| Program::all(config, s, 3));
-    explore(config, "some of 3", all.step_by(7));
+    explore(config, "some of 3", all.step_by(13));
 }
 
 #[test]
@@ -84,7 +90,7 @@ fn crash_some_programs_of_two_in_every_configuration() {
 fn crash_after_a_fault() {
     let config = Config::SMALL;
     let mut explorer = Explorer::new(depth(config));
-    for program in starts(config).flat_map(|s| Program::all(config, s, 2)).step_by(11) {
+    for program in starts(config).flat_map(|s| Program::all(config, s, 2)).step_by(17) {
         explorer.explore_every_fault(&program).expect("the start can be made");
     }
     expect_none(&explorer, "after faults");

@@ -22,12 +22,17 @@ fn explore(config: Config, starts: &[Start], every: usize) {
 
 #[test]
 fn fault_at_every_call_of_programs_of_two() {
-    explore(Config::SMALL, &Start::OWN, 7);
+    explore(Config::SMALL, &Start::OWN, 11);
 }
 
 #[test]
 fn fault_beside_a_snapshot_and_over_compressed_clusters() {
-    explore(Config::SMALL, &Start::FOREIGN, 9);
+    explore(Config::SMALL, &Start::FOREIGN, 13);
+}
+
+#[test]
+fn fault_with_lazy_refcounts() {
+    explore(Config::LAZY, &Start::OWN[..5], 19);
 }
 
 #[test]
@@ -35,7 +40,7 @@ fn fault_in_every_configuration() {
     for config in Config::all() {
         // Clusters of 2 MiB take long, and say little that those of 64 KiB do not.
         let starts = if config.cluster > 1 << 20 { &Start::OWN[1..2] } else { &Start::OWN[..] };
-        explore(config, starts, if config.cluster > 1 << 20 { 97 } else { 61 });
+        explore(config, starts, if config.cluster > 1 << 20 { 131 } else { 89 });
     }
 }
 

@@ -153,6 +153,12 @@ impl Side for Tools {
             Op::Snapshot(number) => return self.snapshot(row, place, "-c", number),
             Op::Apply(number) => return self.snapshot(row, place, "-a", number),
             Op::Delete(number) => return self.snapshot(row, place, "-d", number),
+            Op::Amend(amend) => {
+                self.flush(row, place)?;
+                let mut command = words(&format!("amend -q -f qcow2 -o {}", amend.words()));
+                command.push(place.image().into());
+                return self.img(&command);
+            }
             Op::Repair => {
                 self.flush(row, place)?;
                 let mut check = words("check -q -f qcow2 -r all");

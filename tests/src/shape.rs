@@ -1,0 +1,136 @@
+//! What a header says of its image beside the size, and the changes of that.
+
+use std::fmt;
+use std::str::FromStr;
+
+use holstein::AmendOptions;
+use holstein::format::{CompatibleFeatures, Header, Version};
+
+use crate::Config;
+
+/// Version, refcount width and lazy refcounts of an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// The version of the format.
+    pub version: Version,
+    /// Bits of a refcount.
+    pub refcount_bits: u32,
+    /// Whether counts may be behind, under the dirty bit.
+    pub lazy: bool,
+}
+
+impl Shape {
+    /// That of a new image.
+    #[must_use]
+    pub fn of(config: Config) -> Self {
+        let Config { version, refcount_bits, lazy, .. } = config;
+        Self { version, refcount_bits, lazy }
+    }
+
+    /// What a header says.
+    #[must_use]
+    pub fn read(header: &Header) -> Self {
+        Self {
+            version: header.version,
+            refcount_bits: header.refcount_order.bits(),
+            lazy: header.compatible.contains(CompatibleFeatures::LAZY_REFCOUNTS),
+        }
+    }
+
+    /// What it becomes; `None` if it is that already, or cannot become that.
+    #[must_use]
+    pub fn after(self, amend: Amend) -> Option<Self> {
+        let possible = match amend {
+            Amend::Compat(version) => version == Version::V3 || self.refcount_bits == 16,
+            Amend::Width(_) | Amend::Lazy(true) => self.version == Version::V3,
+            Amend::Lazy(false) => true,
+        };
+        let new = match amend {
+            Amend::Compat(version) => {
+                Self { version, lazy: self.lazy && version == Version::V3, ..self }
+            }
+            Amend::Width(refcount_bits) => Self { refcount_bits, ..self },
+            Amend::Lazy(lazy) => Self { lazy, ..self },
+        };
+        (possible && new != self).then_some(new)
+    }
+}
+
+/// One change of a shape. Prints and parses as `compat2`, `width64`, `lazy1`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Amend {
+    /// Another version.
+    Compat(Version),
+    /// Refcounts of so many bits.
+    Width(u32),
+    /// Lazy refcounts, or none.
+    Lazy(bool),
+}
+
+impl Amend {
+    /// The same for the library.
+    pub fn options(self) -> AmendOptions {
+        let options = AmendOptions::new();
+        match self {
+            Self::Compat(version) => options.version(version),
+            Self::Width(bits) => options.refcount_bits(bits),
+            Self::Lazy(lazy) => options.lazy_refcounts(lazy),
+        }
+    }
+
+    /// The same as `qemu-img amend -o` takes it.
+    #[must_use]
+    pub fn words(self) -> String {
+        match self {
+            Self::Compat(Version::V2) => "compat=0.10".to_owned(),
+            Self::Compat(Version::V3) => "compat=1.1".to_owned(),
+            Self::Width(bits) => format!("refcount_bits={bits}"),
+            Self::Lazy(on) => format!("lazy_refcounts={}", if on { "on" } else { "off" }),
+        }
+    }
+}
+
+impl fmt::Display for Amend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Compat(version) => write!(f, "compat{}", version.number()),
+            Self::Width(bits) => write!(f, "width{bits}"),
+            Self::Lazy(on) => write!(f, "lazy{}", u8::from(*on)),
+        }
+    }
+}
+
+impl FromStr for Amend {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Ok(match text {
+            "compat2" => Self::Compat(Version::V2),
+            "compat3" => Self::Compat(Version::V3),
+            "lazy0" => Self::Lazy(false),
+            "lazy1" => Self::Lazy(true),
+            _ => {
+                let bits = text.strip_prefix("width").and_then(|bits| bits.parse().ok());
+                Self::Width(bits.ok_or("changes are compat2, compat3, width64, lazy0, lazy1")?)
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn version_2_has_one_width_and_no_lazy_refcounts() {
+        let lazy = Shape { lazy: true, ..Shape::of(Config::SMALL) };
+        let old = lazy.after(Amend::Compat(Version::V2)).expect("it can be amended");
+        assert_eq!(old, Shape { version: Version::V2, refcount_bits: 16, lazy: false });
+        for amend in [Amend::Width(8), Amend::Lazy(true), Amend::Lazy(false)] {
+            assert_eq!(old.after(amend), None, "{amend}");
+        }
+        let wide = lazy.after(Amend::Width(64)).expect("it can be amended");
+        assert_eq!(wide.after(Amend::Compat(Version::V2)), None);
+        assert_eq!(lazy.after(Amend::Lazy(true)), None);
+    }
+}
