@@ -3,9 +3,11 @@
 
 mod interop;
 
+use holstein::OpenOptions;
 use holstein::format::Version;
 use holstein_testkit::Rng;
-use interop::{Bench, Maker, Op};
+use holstein_tests::{Bytes, backing};
+use interop::{Bench, Maker, Op, assert_same};
 
 /// Every entry of the tables that says where something is: header fields, L1, L2, refcount table.
 fn tables(image: &std::path::Path) -> Vec<(String, u64)> {
@@ -40,9 +42,15 @@ fn tables(image: &std::path::Path) -> Vec<(String, u64)> {
 
 /// Writes `ops` to two equal images and compares.
 fn check(bench: &mut Bench, what: &str, ops: &[Op]) {
+    same_tables(bench, what, &OpenOptions::new(), ops);
+    bench.judge(what);
+}
+
+/// Writes `ops` to two equal images, to ours as it opens with `options`, and compares their tables.
+fn same_tables(bench: &mut Bench, what: &str, options: &OpenOptions, ops: &[Op]) {
     let theirs = bench.dir.file("theirs.qcow2");
     std::fs::copy(&bench.image, &theirs).expect("copied");
-    bench.write_ours(ops);
+    bench.write_ours_with(options, ops);
     let ours = bench.image.clone();
     bench.image = theirs.clone();
     let commands: Vec<String> = ops.iter().map(|op| op.command()).collect();
@@ -57,7 +65,6 @@ fn check(bench: &mut Bench, what: &str, ops: &[Op]) {
         .collect();
     let shown = differ.iter().take(8).map(String::as_str).collect::<Vec<_>>().join("; ");
     assert!(a == b, "{what}: {} of {} entries differ: {shown}", differ.len(), a.len());
-    bench.judge(what);
 }
 
 fn sequential(size: u64, step: u64) -> Vec<Op> {
@@ -169,5 +176,65 @@ fn subclusters_of_extended_entries() {
             }
             check(&mut bench, &format!("extended, {bits} bits, seed {seed}"), &ops);
         }
+    }
+}
+
+/// Zeros up to the end of a disk that ends within a cluster and within a subcluster, and discards of what
+/// no cluster is behind, change the bits that the other side changes and no others.
+#[test]
+fn zeros_and_discards_of_extended_entries() {
+    let Some(mut bench) = Bench::new("extended-zeros") else { return };
+    for bits in [14, 16, 21] {
+        let (cluster, sub) = (1_u64 << bits, 1_u64 << bits >> 5);
+        for (seed, unmap) in [(1, false), (2, true), (3, false), (4, true)] {
+            bench.start(Maker::Qemu, Version::V3, bits, 16);
+            let options = format!("cluster_size={cluster},extended_l2=on");
+            let size = 5 * cluster + (3 * seed * sub) + 512 * (seed % 2);
+            bench.oracle.create(&bench.image, &options, size).expect("created");
+            bench.disk = vec![0; size as usize];
+            let last = 5 * cluster;
+            let ops = [
+                // Zeros where nothing was, of subclusters and of a cluster, and discards of them.
+                Op::Zero { at: sub, len: 2 * sub, unmap: false },
+                Op::Zero { at: cluster, len: cluster, unmap: false },
+                Op::Discard { at: 0, len: 4 * cluster },
+                Op::Write { at: 4 * cluster, len: cluster, byte: 1 },
+                Op::Write { at: last, len: sub, byte: 2 },
+                // From within the last cluster to the end, and again from its start.
+                Op::Zero { at: last + sub, len: size - last - sub, unmap },
+                Op::Zero { at: 4 * cluster + 5 * sub, len: 3 * sub, unmap },
+                Op::Zero { at: last, len: size - last, unmap },
+            ];
+            check(&mut bench, &format!("extended zeros, {bits} bits, seed {seed}"), &ops);
+        }
+    }
+}
+
+/// Where the format has no zero flag, zeros are data, whose clusters lie where the other side puts them:
+/// in a row for as much as one request covers.
+#[test]
+fn zeros_that_are_written_as_data() {
+    let Some(mut bench) = Bench::new("zero-data") else { return };
+    for bits in [9, 12, 16, 20] {
+        bench.start(Maker::Qemu, Version::V2, bits, 16);
+        let size = bench.size();
+        bench.disk.fill(7);
+        std::fs::write(bench.dir.file("below.raw"), &bench.disk).expect("written");
+        let options = format!("compat=0.10,cluster_size={}", 1 << bits);
+        bench.overlay(&options, ("below.raw", "raw"), size);
+        // Leaves the place of a cluster free that is too small for the row.
+        let cluster = 1_u64 << bits;
+        let gap = ["write -q -c -P 1 0", "write -q -P 2 0"];
+        bench.qemu_io(&[], &gap.map(|write| format!("{write} {cluster}")));
+        bench.disk[..cluster as usize].fill(2);
+        let ops = [
+            Op::Zero { at: cluster, len: 128 << 10, unmap: false },
+            Op::Zero { at: cluster + (129 << 10), len: size - cluster - (130 << 10), unmap: false },
+        ];
+        let open = OpenOptions::new().backing(backing(Bytes(bench.disk.clone())));
+        let what = format!("zeros as data, {bits} bits");
+        same_tables(&mut bench, &what, &open, &ops);
+        bench.judge_structure(&what);
+        assert_same(&bench.read_qemu(None), &bench.disk, &what);
     }
 }

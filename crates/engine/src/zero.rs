@@ -77,11 +77,19 @@ impl Disk {
     }
 
     /// The whole units of a range; its end counts to the end of the last unit where it is the end of
-    /// the disk.
+    /// the disk, and to the end of the last cluster where it has all that the disk has of it, in units.
     fn whole_units(&self, range: GuestRange, unit: u64) -> Option<GuestRange> {
         let start = range.start.get().div_ceil(unit) * unit;
         let end = range.end().get();
-        let end = if end == self.size() { end.div_ceil(unit) * unit } else { end / unit * unit };
+        let cluster = self.geometry.cluster_size();
+        let end = if end != self.size() {
+            end / unit * unit
+        } else if end.is_multiple_of(unit) && start < end && start <= (end - 1) / cluster * cluster
+        {
+            end.div_ceil(cluster) * cluster
+        } else {
+            end.div_ceil(unit) * unit
+        };
         // The rest of the last unit is none of a range that ends before it begins.
         let any = start < end && start < range.end().get();
         any.then(|| GuestRange { start: GuestOffset::new(start), len: end - start })
