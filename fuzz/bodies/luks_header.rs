@@ -20,7 +20,9 @@ pub(crate) fn run(data: &[u8]) {
     }
     let file = MemStorage::from_bytes(data);
     let passphrase = Secret::new(b"any".to_vec());
-    if let Err(error) = header.unlock(&FileArea(&file), &passphrase, Limits { digests: 4000 }) {
+    if let Err(error) =
+        header.unlock(&FileArea::whole(&file), &passphrase, Limits { digests: 4000 })
+    {
         assert!(!error.to_string().is_empty());
     }
 }

@@ -3,79 +3,16 @@
 mod interop;
 
 use holstein::format::Version;
-use holstein::{CreateOptions, ErrorKind, OpenOptions, Preallocation, Secret};
-use interop::{Bench, Script, assert_same};
-
-const PASSPHRASE: &str = "correct horse battery";
-
-fn secret(passphrase: &str) -> Secret {
-    Secret::new(passphrase.as_bytes().to_vec())
-}
-
-fn options() -> OpenOptions {
-    OpenOptions::new().passphrase(secret(PASSPHRASE))
-}
-
-/// Arguments of the oracle that name the image with its passphrase.
-fn with_secret(bench: &Bench) -> [String; 4] {
-    [
-        "--object".to_owned(),
-        format!("secret,id=s0,data={PASSPHRASE}"),
-        "--image-opts".to_owned(),
-        format!("driver=qcow2,encrypt.key-secret=s0,file.filename={}", bench.image.display()),
-    ]
-}
+use holstein::{CreateOptions, ErrorKind, OpenOptions, Preallocation};
+use interop::encrypted::{self, PASSPHRASE, judge, options, secret, with_secret, write_theirs};
+use interop::{Bench, Script};
 
 fn create_theirs(bench: &Bench, version: Version, cluster: u64) -> Result<(), String> {
-    let [object, data, ..] = with_secret(bench);
     let compat = if version == Version::V2 { "0.10" } else { "1.1" };
-    let list =
-        format!("encrypt.format=aes,encrypt.key-secret=s0,cluster_size={cluster},compat={compat}");
-    let (image, size) = (bench.image.display().to_string(), bench.size().to_string());
-    bench
-        .oracle
-        .img_ok(["create", "-q", &object, &data, "-f", "qcow2", "-o", &list, &image, &size])
-        .map(drop)
-        .map_err(|error| error.to_string())
-}
-
-/// The disk as the oracle reads it.
-fn read_theirs(bench: &Bench) -> Vec<u8> {
-    let [object, data, opts, image] = with_secret(bench);
-    let raw = bench.dir.file("a.raw");
-    let to = raw.display().to_string();
-    bench
-        .oracle
-        .img_ok(["convert", &object, &data, &opts, "-O", "raw", &image, &to])
-        .expect("converted");
-    let bytes = std::fs::read(&raw).expect("the copy");
-    std::fs::remove_file(&raw).expect("removed");
-    bytes
-}
-
-fn write_theirs(bench: &mut Bench, ops: &[interop::Op]) {
-    let [object, data, opts, image] = with_secret(bench);
-    let mut run = std::process::Command::new(bench.oracle.qemu_io());
-    run.args([&object, &data, &opts]).args(["-d", "unmap"]).stdin(std::process::Stdio::null());
-    for op in ops {
-        run.args(["-c", &op.command()]);
-        op.model(&mut bench.disk, bench.cluster);
-    }
-    let output = run.arg(&image).output().expect("qemu-io starts");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success() && !text.contains("failed"), "{text}");
-}
-
-fn judge(bench: &Bench, what: &str) {
-    // Our check needs no passphrase; theirs does.
-    interop::judge_file(&bench.image, what);
-    let [object, data, opts, image] = with_secret(bench);
-    bench.oracle.img_ok(["check", "-q", &object, &data, &opts, &image]).expect("clean");
-    let image = options().open_read_only(&bench.image).expect("opened");
-    let mut back = vec![0; bench.disk.len()];
-    image.read_at(0, &mut back).unwrap_or_else(|e| panic!("{what}: {e}"));
-    assert_same(&back, &bench.disk, &format!("{what}: ours"));
-    assert_same(&read_theirs(bench), &bench.disk, &format!("{what}: theirs"));
+    encrypted::create_theirs(
+        bench,
+        &format!("encrypt.format=aes,cluster_size={cluster},compat={compat}"),
+    )
 }
 
 #[test]

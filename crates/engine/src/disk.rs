@@ -178,6 +178,7 @@ impl Disk {
             _owners: owners,
         };
         if disk.config.writable {
+            disk.protect_encryption_area(header);
             disk.protect_snapshots()?;
             disk.open_bitmaps()?;
         }

@@ -28,6 +28,7 @@ mod compressed;
 mod data_file;
 mod disk;
 mod encrypted;
+mod encryption_area;
 mod error;
 mod expand_zeros;
 mod extent;

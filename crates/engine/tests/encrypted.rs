@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use holstein_codec::Deflate;
 use holstein_crypto::{LegacyAes, Secret, SectorCipher};
-use holstein_engine::{Disk, DiskConfig, Preallocation};
-use holstein_format::{Header, Version};
-use holstein_guard::RegionMask;
-use holstein_storage::MemStorage;
+use holstein_engine::{Disk, DiskConfig, EngineError, Preallocation};
+use holstein_format::{Header, HeaderExtension, Version};
+use holstein_guard::{GuardError, Region, RegionMask};
+use holstein_storage::{MemStorage, Storage};
+use holstein_units::HostOffset;
 
 const CLUSTER: u64 = 4096;
 const SIZE: u64 = 1 << 20;
@@ -115,4 +116,27 @@ fn writers_of_one_sector_lose_nothing() {
     assert!(read(&disk, 0, 612).iter().all(|found| *found == last));
     assert!(read(&disk, 1024, 1024).iter().all(|found| *found == (rounds % 13) as u8));
     assert!(read(&disk, 700, 300).iter().all(|found| *found == (rounds % 17) as u8));
+}
+
+/// A table that leads into the clusters of the LUKS header: they are no more for data than others with
+/// metadata are. How long the area says it is costs nothing.
+#[test]
+fn h28_data_over_the_luks_header_is_not_written() {
+    let (storage, header) = common::empty(Version::V3, CLUSTER.trailing_zeros(), false, 4);
+    let disk = open(&storage, &header, "abc");
+    disk.resize(SIZE, Preallocation::Off).expect("grown");
+    disk.write_at(0, &[7; 2 * CLUSTER as usize]).expect("written");
+    disk.close().expect("closed");
+    let mut header = disk.header();
+    let last = storage.len().expect("memory") - CLUSTER;
+    for length in [592, u64::MAX >> 1] {
+        let area = HeaderExtension::EncryptionHeader { offset: HostOffset::new(last), length };
+        header.extensions = vec![area];
+        let disk = open(&storage, &header, "abc");
+        disk.write_at(0, &[8; 512]).expect("the first cluster is another");
+        let error = disk.write_at(CLUSTER, &[8; 512]).expect_err("it would be lost");
+        let EngineError::Guard(GuardError::Overlap { hit, .. }) = error else { panic!("{error}") };
+        assert_eq!(hit, Region::EncryptionHeader);
+        assert_eq!(read(&disk, CLUSTER, 512), [7; 512]);
+    }
 }

@@ -24,11 +24,14 @@ pub enum Region {
     InactiveL2 = 7,
     /// The directory of persistent bitmaps.
     BitmapDirectory = 8,
+    /// The LUKS header with its key material. The format's options have no number for it; it is in every
+    /// template.
+    EncryptionHeader = 9,
 }
 
 impl Region {
     /// All kinds, in the order of their numbers.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::MainHeader,
         Self::ActiveL1,
         Self::ActiveL2,
@@ -38,6 +41,7 @@ impl Region {
         Self::InactiveL1,
         Self::InactiveL2,
         Self::BitmapDirectory,
+        Self::EncryptionHeader,
     ];
 
     /// The mask with this kind alone.
@@ -59,6 +63,7 @@ impl Region {
             Self::InactiveL1 => "inactive L1 table",
             Self::InactiveL2 => "inactive L2 table",
             Self::BitmapDirectory => "bitmap directory",
+            Self::EncryptionHeader => "LUKS header",
         }
     }
 }
@@ -77,12 +82,12 @@ impl RegionMask {
     /// Nothing.
     pub const NONE: Self = Self(0);
     /// What can be tested in constant time: header, active L1, refcount table, snapshot table,
-    /// bitmap directory.
-    pub const CONSTANT: Self = Self(0b1_0010_1011);
+    /// bitmap directory, LUKS header.
+    pub const CONSTANT: Self = Self(0b11_0010_1011);
     /// [`Self::CONSTANT`] and what is in memory anyway; the default.
-    pub const CACHED: Self = Self(0b1_0111_1111);
+    pub const CACHED: Self = Self(0b11_0111_1111);
     /// All kinds.
-    pub const ALL: Self = Self(0b1_1111_1111);
+    pub const ALL: Self = Self(0b11_1111_1111);
 
     /// From the bare bits.
     #[must_use]
@@ -166,19 +171,19 @@ mod tests {
     #[test]
     fn kinds_and_templates_have_the_bits_of_the_format() {
         use Region::{
-            ActiveL1, ActiveL2, BitmapDirectory, InactiveL1, InactiveL2, MainHeader, RefcountBlock,
-            RefcountTable, SnapshotTable,
+            ActiveL1, ActiveL2, BitmapDirectory, EncryptionHeader, InactiveL1, InactiveL2,
+            MainHeader, RefcountBlock, RefcountTable, SnapshotTable,
         };
         let of = |kinds: &[Region]| {
             kinds.iter().fold(RegionMask::NONE, |mask, kind| mask.union(kind.mask()))
         };
-        let constant = [MainHeader, ActiveL1, RefcountTable, SnapshotTable, BitmapDirectory];
-        assert_eq!(RegionMask::CONSTANT, of(&constant));
+        let constant = of(&[MainHeader, ActiveL1, RefcountTable, SnapshotTable, BitmapDirectory]);
+        assert_eq!(RegionMask::CONSTANT, constant.union(of(&[EncryptionHeader])));
         let cached = [ActiveL2, RefcountBlock, InactiveL1];
         assert_eq!(RegionMask::CACHED, RegionMask::CONSTANT.union(of(&cached)));
         assert_eq!(RegionMask::ALL, RegionMask::CACHED.union(InactiveL2.mask()));
         assert!(RegionMask::NONE.is_empty());
         let bits = Region::ALL.map(|kind| kind.mask().bits());
-        assert_eq!(bits, [1, 2, 4, 8, 16, 32, 64, 128, 256], "the numbers of the option");
+        assert_eq!(bits, [1, 2, 4, 8, 16, 32, 64, 128, 256, 512], "the numbers of the option");
     }
 }

@@ -9,6 +9,7 @@ use holstein_check::{CheckError, RepairError};
 use holstein_engine::EngineError;
 use holstein_format::{ErrnoClass, FormatError};
 use holstein_guard::{GuardError, Region};
+use holstein_luks::LuksError;
 use holstein_mapping::MapError;
 use holstein_refcount::RefcountError;
 use holstein_snapshot::SnapshotError;
@@ -38,6 +39,8 @@ pub enum ErrorKind {
     Full,
     /// The image is encrypted, and no passphrase was given.
     NeedsPassphrase,
+    /// The passphrase opens no key slot of the image.
+    WrongPassphrase,
     /// The image is open, or may be opened, for reading only.
     ReadOnly,
     /// Somebody is using it.
@@ -86,6 +89,8 @@ pub(crate) enum Cause {
     CorruptBit,
     #[error("the image is encrypted, and no passphrase was given")]
     NeedsPassphrase,
+    #[error(transparent)]
+    Luks(#[from] LuksError),
 }
 
 impl From<OpenError> for Error {
@@ -103,6 +108,12 @@ impl From<EngineError> for Error {
 impl From<FormatError> for Error {
     fn from(error: FormatError) -> Self {
         Cause::Format(error).into()
+    }
+}
+
+impl From<LuksError> for Error {
+    fn from(error: LuksError) -> Self {
+        Cause::Luks(error).into()
     }
 }
 
@@ -150,6 +161,7 @@ impl Error {
             Cause::Invalid(_) => ErrorKind::InvalidInput,
             Cause::CorruptBit | Cause::Dirty(_) => ErrorKind::ReadOnly,
             Cause::NeedsPassphrase => ErrorKind::NeedsPassphrase,
+            Cause::Luks(error) => luks_kind(error),
         }
     }
 
@@ -182,6 +194,8 @@ impl Error {
         Some(match self.kind() {
             ErrorKind::Corrupt | ErrorKind::OutOfRange | ErrorKind::Io => 5,
             ErrorKind::InvalidInput | ErrorKind::NotQcow2 | ErrorKind::NeedsPassphrase => 22,
+            // The operation is not permitted.
+            ErrorKind::WrongPassphrase => 1,
             ErrorKind::Unsupported => 95,
             ErrorKind::Full => 28,
             ErrorKind::ReadOnly | ErrorKind::PermissionDenied => 13,
@@ -198,7 +212,9 @@ impl Error {
             Cause::Engine(error) => error.io(),
             Cause::Backing { error, .. } => error.io(),
             Cause::Copy { source, .. } => Some(&**source),
-            Cause::Header(error) | Cause::Create(error) => Some(&**error),
+            Cause::Header(error) | Cause::Create(error) | Cause::Luks(LuksError::Io(error)) => {
+                Some(&**error)
+            }
             Cause::Open(error) => match &**error {
                 OpenError::Io { source, .. } => Some(source),
                 _ => None,
@@ -236,6 +252,15 @@ impl Error {
     pub fn format_error(&self) -> Option<&FormatError> {
         match &self.0.cause {
             Cause::Format(error) | Cause::Engine(EngineError::Header(error)) => Some(error),
+            _ => None,
+        }
+    }
+
+    /// What is wrong with the LUKS header, the passphrase or a key slot, where that is the reason.
+    #[must_use]
+    pub fn luks_error(&self) -> Option<&LuksError> {
+        match &self.0.cause {
+            Cause::Luks(error) => Some(error),
             _ => None,
         }
     }
@@ -301,6 +326,26 @@ fn repair_kind(error: &RepairError) -> ErrorKind {
         RepairError::Check(CheckError::Read { source, .. }) => io_kind(source),
         RepairError::File(error) => error.io().map_or(ErrorKind::Io, io_kind),
         _ => ErrorKind::Corrupt,
+    }
+}
+
+fn luks_kind(error: &LuksError) -> ErrorKind {
+    match error {
+        LuksError::Passphrase => ErrorKind::WrongPassphrase,
+        LuksError::Version { .. }
+        | LuksError::Unsupported { .. }
+        | LuksError::EssivKey { .. }
+        | LuksError::TooMuchWork { .. } => ErrorKind::Unsupported,
+        LuksError::Magic
+        | LuksError::Short { .. }
+        | LuksError::Text { .. }
+        | LuksError::Field { .. }
+        | LuksError::SlotField { .. }
+        | LuksError::Overlap { .. }
+        | LuksError::KeyLength { .. } => ErrorKind::Corrupt,
+        LuksError::Io(error) => io_kind(error),
+        LuksError::Random(_) => ErrorKind::Io,
+        _ => ErrorKind::InvalidInput,
     }
 }
 
@@ -378,6 +423,7 @@ impl std::error::Error for Error {
             Cause::Header(error) | Cause::Create(error) => Some(&**error),
             Cause::Backing { error, .. } => Some(&**error),
             Cause::Copy { source, .. } => Some(&**source),
+            Cause::Luks(error) => error.source(),
             Cause::Refused(_)
             | Cause::Unsupported(_)
             | Cause::Invalid(_)

@@ -39,6 +39,7 @@ mod commit;
 mod create;
 mod error;
 mod image;
+mod luks_area;
 mod open;
 mod pieces;
 mod probe;
@@ -62,6 +63,7 @@ pub use holstein_guard::{Event, Listener, Region, RegionMask as OverlapCheck};
 pub use holstein_refcount::RefcountError;
 pub use holstein_snapshot::{NewSnapshot, SnapshotSelector};
 pub use image::{Image, ReadOnlyImage};
+pub use luks_area::luks_header;
 pub use open::OpenOptions;
 pub use probe::{Format, probe};
 pub use rebase::{NewBacking, RebaseOptions};
@@ -71,6 +73,11 @@ pub use snapshots::SnapshotReader;
 /// Checking and repairing an image, independently of the code that writes it.
 pub mod check {
     pub use holstein_check::*;
+}
+
+/// LUKS headers: what one says, what new ones are to be, and how much work one may ask for.
+pub mod luks {
+    pub use holstein_luks::*;
 }
 
 /// On-disk structures.

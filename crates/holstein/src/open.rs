@@ -13,12 +13,14 @@ use holstein_format::{
     IncompatibleFeatures, Version,
 };
 use holstein_guard::{Listener, RegionMask};
+use holstein_luks::Limits;
 use holstein_refcount::DiscardPolicy;
 use holstein_storage::{FileIdentity, FileOptions, FileStorage, LockMode, Storage};
 use holstein_units::HostOffset;
 
 use crate::chain::{BackingPolicy, Chain, Top, open_chain};
 use crate::error::Cause;
+use crate::luks_area::unlock;
 use crate::{Error, Image, ReadOnlyImage};
 
 /// Bytes read at once when an image is opened: enough for the header of most.
@@ -63,6 +65,7 @@ pub struct OpenOptions {
     no_repair: bool,
     on_repair: Option<RepairNotes>,
     passphrase: Option<Secret>,
+    luks_limits: Limits,
     data_file: Option<Arc<dyn Storage>>,
     listener: Option<Arc<dyn Listener>>,
 }
@@ -197,6 +200,13 @@ impl OpenOptions {
         self
     }
 
+    /// How much work the LUKS header of an image may ask for, to find out whether the passphrase is right. It
+    /// counts digests; the default allows some two minutes.
+    pub fn luks_limits(mut self, limits: Limits) -> Self {
+        self.luks_limits = limits;
+        self
+    }
+
     /// The external data file of an image that has one. Nothing that an image names is opened by the
     /// library itself: without this such an image is refused.
     pub fn data_file(mut self, data: Arc<dyn Storage>) -> Self {
@@ -243,7 +253,9 @@ impl OpenOptions {
     /// # Errors
     /// [`crate::ErrorKind::NotQcow2`], [`crate::ErrorKind::Corrupt`] for headers that are none;
     /// [`crate::ErrorKind::Unsupported`] for what this version does not do;
-    /// [`crate::ErrorKind::ReadOnly`] for an image that is marked corrupt.
+    /// [`crate::ErrorKind::ReadOnly`] for an image that is marked corrupt;
+    /// [`crate::ErrorKind::NeedsPassphrase`] and [`crate::ErrorKind::WrongPassphrase`] for an encrypted one,
+    /// but the first encryption of the format cannot tell a wrong one.
     pub fn open_storage(&self, storage: Arc<dyn Storage>) -> Result<Image, Error> {
         self.open_named(storage, None)
     }
@@ -257,12 +269,15 @@ impl OpenOptions {
         if header.incompatible.contains(IncompatibleFeatures::CORRUPT) {
             return Err(Cause::CorruptBit.into());
         }
+        self.fit(&header)?;
+        // Who has no key repairs nothing.
+        let cipher = self.cipher(&*storage, &header)?;
         if header.incompatible.contains(IncompatibleFeatures::DIRTY) {
             self.clean(&storage)?;
             header = read_header(&*storage, DecodePurpose::Use)?;
         }
         let options = self.following(&header, named)?;
-        let disk = options.open_disk(Arc::clone(&storage), &header, true)?;
+        let disk = options.open_disk_under(cipher, Arc::clone(&storage), &header, true)?;
         let lazy = header.compatible.contains(CompatibleFeatures::LAZY_REFCOUNTS);
         disk.set_lazy_refcounts(self.lazy_refcounts.unwrap_or(lazy))?;
         disk.clear_unknown_autoclear()?;
@@ -352,7 +367,18 @@ impl OpenOptions {
         writable: bool,
     ) -> Result<Disk, Error> {
         self.fit(header)?;
-        let cipher = self.cipher(header)?;
+        let cipher = self.cipher(&*storage, header)?;
+        self.open_disk_under(cipher, storage, header, writable)
+    }
+
+    /// As [`Self::open_disk`], with the cipher that [`Self::cipher`] found.
+    fn open_disk_under(
+        &self,
+        cipher: Option<Arc<dyn SectorCipher>>,
+        storage: Arc<dyn Storage>,
+        header: &Header,
+        writable: bool,
+    ) -> Result<Disk, Error> {
         let has_data_file = header.incompatible.contains(IncompatibleFeatures::DATA_FILE);
         if has_data_file && self.data_file.is_none() {
             return not_given("an external data file");
@@ -381,12 +407,18 @@ impl OpenOptions {
     }
 
     /// What the payload is encrypted with.
-    fn cipher(&self, header: &Header) -> Result<Option<Arc<dyn SectorCipher>>, Error> {
+    fn cipher(
+        &self,
+        storage: &dyn Storage,
+        header: &Header,
+    ) -> Result<Option<Arc<dyn SectorCipher>>, Error> {
         match (header.crypt_method, &self.passphrase) {
             (CryptMethod::None, _) => Ok(None),
-            (CryptMethod::Luks, _) => unsupported("images with LUKS encryption"),
+            (_, None) => Err(Cause::NeedsPassphrase.into()),
             (CryptMethod::Aes, Some(passphrase)) => Ok(Some(Arc::new(LegacyAes::new(passphrase)))),
-            (CryptMethod::Aes, None) => Err(Cause::NeedsPassphrase.into()),
+            (CryptMethod::Luks, Some(passphrase)) => {
+                unlock(storage, header, passphrase, self.luks_limits).map(Some)
+            }
         }
     }
 }
@@ -402,12 +434,11 @@ fn codec(compression: CompressionType) -> Result<Arc<dyn ClusterCodec>, Error> {
         #[cfg(feature = "zstd")]
         CompressionType::Zstd => Ok(Arc::new(holstein_codec::Zstd::default())),
         #[cfg(not(feature = "zstd"))]
-        CompressionType::Zstd => unsupported("images with zstd compression"),
+        CompressionType::Zstd => {
+            let what = "this version does not support images with zstd compression";
+            Err(Cause::Unsupported(what.to_owned()).into())
+        }
     }
-}
-
-fn unsupported<T>(what: &str) -> Result<T, Error> {
-    Err(Cause::Unsupported(format!("this version does not support {what}")).into())
 }
 
 /// Reads and judges the header of the image in `storage`.

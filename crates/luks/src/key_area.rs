@@ -42,34 +42,52 @@ pub trait KeyArea {
     fn barrier(&self) -> io::Result<()>;
 }
 
-/// The area of a file that is a volume.
+/// The area of a file: all of one that is a volume, or a part of one that holds more.
 #[derive(Clone, Copy)]
-pub struct FileArea<'a>(pub &'a dyn Storage);
+pub struct FileArea<'a> {
+    file: &'a dyn Storage,
+    start: u64,
+    most: u64,
+}
+
+impl<'a> FileArea<'a> {
+    /// All of a file.
+    #[must_use]
+    pub fn whole(file: &'a dyn Storage) -> Self {
+        Self { file, start: 0, most: u64::MAX }
+    }
+
+    /// `len` bytes from byte `start` of a file on, or what it has of them.
+    #[must_use]
+    pub fn part(file: &'a dyn Storage, start: HostOffset, len: u64) -> Self {
+        Self { file, start: start.get(), most: len }
+    }
+}
 
 impl std::fmt::Debug for FileArea<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("FileArea(..)")
+        f.debug_struct("FileArea").field("start", &self.start).finish_non_exhaustive()
     }
 }
 
 impl KeyArea for FileArea<'_> {
     fn len(&self) -> io::Result<u64> {
-        self.0.len()
+        Ok(self.file.len()?.saturating_sub(self.start).min(self.most))
     }
 
     fn read_at(&self, at: u64, into: &mut [u8]) -> io::Result<()> {
-        match self.0.read_at(HostOffset::new(at), into)? {
+        match self.file.read_at(HostOffset::new(self.start + at), into)? {
             got if got < into.len() => Err(io::ErrorKind::UnexpectedEof.into()),
             _ => Ok(()),
         }
     }
 
     fn write_at(&self, at: u64, from: &[u8]) -> io::Result<()> {
-        self.0.write_at(HostOffset::new(at), from)
+        self.file.write_at(HostOffset::new(self.start + at), from)
     }
 
     fn barrier(&self) -> io::Result<()> {
-        self.0.flush()
+        self.file.flush()
     }
 }
 

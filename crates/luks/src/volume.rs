@@ -42,7 +42,7 @@ impl Volume {
         passphrase: &Secret,
         limits: Limits,
     ) -> Result<Self, LuksError> {
-        let area = FileArea(&*file);
+        let area = FileArea::whole(&*file);
         let header = Header::read(&area)?;
         let cipher = header.unlock(&area, passphrase, limits)?.cipher()?;
         Ok(Self { file, cipher, start: header.payload_offset(), parts: RwLock::new(()) })

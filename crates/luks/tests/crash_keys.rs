@@ -23,8 +23,8 @@ fn volume() -> MemStorage {
 }
 
 fn opens(file: &dyn Storage, passphrase: &str) -> bool {
-    let header = Header::read(&FileArea(file)).expect("the header is whole");
-    match header.unlock(&FileArea(file), &secret(passphrase), Limits::default()) {
+    let header = Header::read(&FileArea::whole(file)).expect("the header is whole");
+    match header.unlock(&FileArea::whole(file), &secret(passphrase), Limits::default()) {
         Ok(_) => true,
         Err(LuksError::Passphrase) => false,
         Err(error) => panic!("{error}"),
@@ -36,7 +36,7 @@ fn add(passphrase: &str, slot: Option<usize>) -> KeyChange {
 }
 
 fn apply(file: &dyn Storage, change: &KeyChange, force: bool) -> Result<(), LuksError> {
-    change.apply(&FileArea(file), &secret("old"), force, Limits::default())
+    change.apply(&FileArea::whole(file), &secret("old"), force, Limits::default())
 }
 
 /// Makes the change, and looks at every file that a cut can leave.
@@ -67,7 +67,7 @@ fn c4_adding_a_key_never_takes_another_away() {
     for slot in [1, 6, 7] {
         let mut added = 0;
         let (good, all) = at_every_cut(volume(), &add("new", Some(slot)), false, |file| {
-            let header = Header::read(&FileArea(file)).expect("the header is whole");
+            let header = Header::read(&FileArea::whole(file)).expect("the header is whole");
             let new = opens(file, "new");
             added += usize::from(new);
             // What is listed opens, so nobody waits for a slot that holds nothing.
@@ -90,7 +90,7 @@ fn c4_erasing_a_key_leaves_the_others() {
         let (good, all) = at_every_cut(copy, &change, false, |file| {
             opens(file, "old") && opens(file, "7") && {
                 // What is not listed is not left in the file either.
-                let header = Header::read(&FileArea(file)).expect("the header is whole");
+                let header = Header::read(&FileArea::whole(file)).expect("the header is whole");
                 let mut listed = header.clone();
                 listed.slots[slot].active = true;
                 listed.slots[slot].iterations = 1000;
@@ -114,13 +114,13 @@ fn c4_the_only_key_is_replaced_without_a_moment_without() {
 fn erased_material_is_overwritten_before_the_slot_says_so() {
     let file = volume();
     apply(&file, &add("second", None), false).expect("slots are free");
-    let header = Header::read(&FileArea(&file)).expect("the header is whole");
+    let header = Header::read(&FileArea::whole(&file)).expect("the header is whole");
     let mut before = vec![0; 16 * 4000];
     let at = HostOffset::new(header.slot_offset(&header.slots[1]));
     file.read_at(at, &mut before).expect("memory does not fail");
     let change = KeyChange::ErasePassphrase(secret("second"));
     let (good, all) = at_every_cut(file, &change, false, |file| {
-        let header = Header::read(&FileArea(file)).expect("the header is whole");
+        let header = Header::read(&FileArea::whole(file)).expect("the header is whole");
         let mut now = vec![0; before.len()];
         file.read_at(at, &mut now).expect("memory does not fail");
         let left = before.chunks(512).zip(now.chunks(512)).filter(|(a, b)| a == b).count();
@@ -153,17 +153,18 @@ fn rules_of_changes() {
     let none = KeyChange::ErasePassphrase(secret("x"));
     assert!(matches!(refused(&none), LuksError::NoMatch));
     let wrong = add("x", None)
-        .apply(&FileArea(&file), &secret("wrong"), false, Limits::default())
+        .apply(&FileArea::whole(&file), &secret("wrong"), false, Limits::default())
         .expect_err("the volume does not open");
     assert!(matches!(wrong, LuksError::Passphrase));
     for slot in 1..8 {
         apply(&file, &add("x", None), false).expect("slots are free");
-        assert!(Header::read(&FileArea(&file)).expect("whole").slots[slot].active);
+        assert!(Header::read(&FileArea::whole(&file)).expect("whole").slots[slot].active);
     }
     assert!(matches!(refused(&add("y", None)), LuksError::NoFreeSlot));
     apply(&file, &add("y", Some(3)), true).expect("it is forced");
     apply(&file, &KeyChange::ErasePassphrase(secret("x")), false).expect("others are left");
-    let active = Header::read(&FileArea(&file)).expect("whole").slots.map(|slot| slot.active);
+    let active =
+        Header::read(&FileArea::whole(&file)).expect("whole").slots.map(|slot| slot.active);
     assert_eq!(active, [true, false, false, true, false, false, false, false]);
     apply(&file, &erase(3, None), false).expect("another is left");
     apply(&file, &all, true).expect("it is forced");

@@ -209,11 +209,11 @@ fn slots_changed_here_are_seen_by_cryptsetup_and_the_reverse() {
         iter_time: Duration::from_millis(1),
     };
     let (current, limits) = (secret(PASSPHRASE), Limits::default());
-    add.apply(&FileArea(&*storage), &current, false, limits).expect("slot 6 is free");
+    add.apply(&FileArea::whole(&*storage), &current, false, limits).expect("slot 6 is free");
     assert!(opens(&cryptsetup, &path, "second", &["--key-slot", "6"]));
     assert!(opens(&cryptsetup, &path, PASSPHRASE, &["--key-slot", "0"]));
     let erase = KeyChange::ErasePassphrase(current.clone());
-    erase.apply(&FileArea(&*storage), &current, false, limits).expect("another is left");
+    erase.apply(&FileArea::whole(&*storage), &current, false, limits).expect("another is left");
     assert!(!opens(&cryptsetup, &path, PASSPHRASE, &[]));
     assert!(opens(&cryptsetup, &path, "second", &[]));
 }

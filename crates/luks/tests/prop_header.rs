@@ -133,8 +133,8 @@ fn h28_work_without_end_is_refused_before_it_begins() {
         let mut image = header.encode().to_vec();
         image.resize(bytes, 0);
         let file = MemStorage::from_bytes(&image);
-        let header = Header::read(&FileArea(&file)).expect("the header is in order");
-        header.unlock(&FileArea(&file), &passphrase, Limits::default())
+        let header = Header::read(&FileArea::whole(&file)).expect("the header is in order");
+        header.unlock(&FileArea::whole(&file), &passphrase, Limits::default())
     };
     let mut header = sound();
     header.slots[0].iterations = u32::MAX;

@@ -1,6 +1,8 @@
 //! One image that two programs write in turn, and what it should hold.
 #![allow(dead_code, reason = "each test file uses a part of this module")]
 
+pub(crate) mod encrypted;
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use holstein::format::{MAX_L1_ENTRIES, Version};
+use holstein::luks::LuksError;
 use holstein::{
     AmendOptions, ErrorKind, ExtentKind, Image, OwnRead, ReadOnlyImage, RefcountError,
     SnapshotReader, SnapshotSelector,
@@ -63,10 +64,26 @@ pub(crate) fn engine_error(error: &holstein::Error) -> DiskError {
     if let Some(bitmap) = error.bitmap_error() {
         return bitmap_error(bitmap);
     }
+    if let Some(luks) = error.luks_error() {
+        return luks_error(luks);
+    }
     match error.kind() {
         ErrorKind::Io | ErrorKind::Full | ErrorKind::OutOfRange => DiskError::from_errno(errno),
         _ => DiskError::new(errno, error.to_string()),
     }
+}
+
+/// What is wrong with a LUKS header, a passphrase or a key slot, as the commands print it.
+pub(crate) fn luks_error(error: &LuksError) -> DiskError {
+    if let LuksError::Io(error) = error {
+        return DiskError::from_errno(error.raw_os_error().unwrap_or(libc::EIO));
+    }
+    let mut text = error.to_string();
+    // All begin with a letter of one byte.
+    if let Some(first) = text.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    DiskError::invalid(text)
 }
 
 /// The reference's two lines about metadata that could not be written back at the end.

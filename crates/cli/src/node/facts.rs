@@ -9,7 +9,7 @@ use holstein_storage::Storage;
 
 use super::luks::luks_facts;
 use super::{FileNode, read_header};
-use crate::disk::DiskError;
+use crate::disk::{DiskError, engine_error};
 use crate::text::Json;
 
 /// Facts about a qcow2 image.
@@ -106,7 +106,13 @@ fn specific(storage: &dyn Storage, header: &Header) -> Result<Json, DiskError> {
     match header.crypt_method {
         CryptMethod::None => {}
         CryptMethod::Aes => facts.push("encrypt", Json::map([("format", "aes".into())])),
-        CryptMethod::Luks => facts.push("encrypt", luks_facts(storage, header)?),
+        CryptMethod::Luks => {
+            if let Some(luks) =
+                holstein::luks_header(storage, header).map_err(|e| engine_error(&e))?
+            {
+                facts.push("encrypt", luks_facts(&luks));
+            }
+        }
     }
     if !version_2 {
         if has_data_file {
