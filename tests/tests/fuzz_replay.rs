@@ -13,6 +13,8 @@ mod header;
 mod l2_entry;
 #[path = "../../fuzz/bodies/luks_header.rs"]
 mod luks_header;
+#[path = "../../fuzz/bodies/nbd_session.rs"]
+mod nbd_session;
 #[path = "../../fuzz/bodies/open_and_read.rs"]
 mod open_and_read;
 #[path = "../../fuzz/bodies/snapshot_table.rs"]
@@ -25,11 +27,12 @@ use std::path::{Path, PathBuf};
 
 type Body = fn(&[u8]);
 
-const BODIES: [(&str, Body); 6] = [
+const BODIES: [(&str, Body); 7] = [
     ("bitmap_directory", bitmap_directory::run),
     ("header", header::run),
     ("l2_entry", l2_entry::run),
     ("luks_header", luks_header::run),
+    ("nbd_session", nbd_session::run),
     ("open_and_read", open_and_read::run),
     ("snapshot_table", snapshot_table::run),
 ];

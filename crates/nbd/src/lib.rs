@@ -1,0 +1,37 @@
+//! Network block devices.
+//!
+//! [`Server`] offers exports to clients, one blocking session a connection: [`Export`] is what it
+//! needs of a disk. [`accept`] takes connections and gives each a thread.
+//!
+//! # Invariants
+//! * What comes over the wire is hostile: memory for a session is bounded whatever the client says, and
+//!   a client that makes no sense loses its connection and nothing else.
+//! * A client that does not read its replies delays nobody but itself.
+//! * No lock is held while an export works.
+//!
+//! # Spec
+//! The NBD protocol with fixed newstyle negotiation, structured replies and extended headers.
+
+#![forbid(unsafe_code)]
+
+mod buffers;
+mod context;
+mod errno;
+mod input;
+pub mod numbers;
+mod option_data;
+mod reply;
+mod request;
+mod server;
+mod socket;
+mod wire;
+
+pub use context::Context;
+pub use errno::Errno;
+pub use option_data::{ContextQuery, InfoQuery, OptionError};
+pub use request::{Framing, Request};
+pub use server::{
+    AcceptOptions, BlockSizes, Export, ExportSettings, Extent, Handshake, Negotiated, Server,
+    SessionError, Waker, Zeroes, accept, negotiate, transmit,
+};
+pub use socket::{Listener, Socket};
