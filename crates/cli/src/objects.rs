@@ -105,19 +105,13 @@ impl Objects {
             )));
         }
         let payload = payload(data, file)?;
-        match keyid {
-            Some(keyid) => {
-                self.secret(&keyid)?;
-                return Err(DiskError::unsupported(
-                    "secrets that are encrypted with 'keyid' are not available in this version",
-                ));
-            }
-            None if iv.is_some() => {
-                return Err(DiskError::invalid("IV requires a key to decrypt with"));
-            }
-            None => {}
+        let mut secret = if base64 { decode_base64(payload.bytes())? } else { payload };
+        if let Some(keyid) = keyid {
+            let key = self.secret(&keyid)?;
+            let iv = iv.ok_or_else(|| DiskError::invalid("IV is required to decrypt secret"))?;
+            let iv = decode_base64(iv.as_bytes())?;
+            secret = secret.unwrap_with(key, iv.bytes()).map_err(DiskError::fragment)?;
         }
-        let secret = if base64 { decode_base64(payload.bytes())? } else { payload };
         self.secrets.push((id, secret));
         Ok(Outcome::Added)
     }
@@ -143,8 +137,8 @@ impl Objects {
         })?;
         let secret = self.secret(id)?;
         match std::str::from_utf8(secret.bytes()) {
-            Ok(_) => Ok(secret.clone()),
-            Err(_) => Err(DiskError::invalid(format!("Data from secret {id} is not valid UTF-8"))),
+            Ok(text) if !text.contains('\0') => Ok(secret.clone()),
+            _ => Err(DiskError::invalid(format!("Data from secret {id} is not valid UTF-8"))),
         }
     }
 }
@@ -255,40 +249,30 @@ fn read_secret(mut file: impl Read) -> io::Result<Secret> {
     }
 }
 
-/// Decodes base64 with padding; line ends are skipped.
+/// Decodes base64; line ends are skipped, and so is what is left over behind the last group of four.
 fn decode_base64(text: &[u8]) -> Result<Secret, DiskError> {
     let invalid = || DiskError::invalid("Base64 data contains invalid characters");
     // Large enough never to move.
     let mut out = Vec::with_capacity(text.len() / 4 * 3 + 3);
-    let (mut bits, mut count) = (0u32, 0);
-    let mut padded = false;
+    let (mut bits, mut count, mut padding) = (0u32, 0, 0);
     for byte in text.iter().filter(|byte| !matches!(byte, b'\n' | b'\r')) {
         let six = match byte {
+            b'=' => 0,
+            _ if padding > 0 => return Err(invalid()),
             b'A'..=b'Z' => byte - b'A',
             b'a'..=b'z' => byte - b'a' + 26,
             b'0'..=b'9' => byte - b'0' + 52,
             b'+' => 62,
             b'/' => 63,
-            b'=' => {
-                padded = true;
-                continue;
-            }
             _ => return Err(invalid()),
         };
-        if padded {
-            return Err(invalid());
-        }
+        padding += usize::from(*byte == b'=');
         bits = bits << 6 | u32::from(six);
         count += 1;
         if count == 4 {
-            out.extend_from_slice(&bits.to_be_bytes()[1..]);
+            out.extend_from_slice(&bits.to_be_bytes()[1..4 - padding.min(2)]);
             (bits, count) = (0, 0);
         }
-    }
-    match count {
-        2 => out.push(bits.to_be_bytes()[2] << 4 | bits.to_be_bytes()[3] >> 4),
-        3 => out.extend_from_slice(&(bits << 6).to_be_bytes()[1..3]),
-        _ => {}
     }
     Ok(Secret::new(out))
 }
@@ -315,7 +299,9 @@ mod tests {
 
     #[test]
     fn base64_is_decoded() {
-        for (text, bytes) in [("aHVudGVyMg==", "hunter2"), ("YWI=", "ab"), ("YWJj", "abc")] {
+        for (text, bytes) in
+            [("aHVudGVyMg==", "hunter2"), ("YWI=", "ab"), ("YWJj", "abc"), ("YWJjZGU", "abc")]
+        {
             let objects = add(&format!("secret,id=s,format=base64,data={text}"));
             let objects = objects.expect("the secret is well formed");
             let secret = objects.secret("s").expect("it was added");

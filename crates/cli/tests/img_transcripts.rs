@@ -129,7 +129,7 @@ macro_rules! transcripts {
 
 transcripts!(
     amend, bitmap, blkdebug, chain, check, compare, compress, convert, create, data_file, dd,
-    encrypt, info, map, measure, options, overlap, resize, snapshot
+    encrypt, luks, secrets, info, map, measure, options, overlap, resize, snapshot
 );
 
 #[test]

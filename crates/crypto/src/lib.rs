@@ -30,6 +30,7 @@ mod secret;
 mod sector_cipher;
 mod sector_io;
 mod vectors;
+mod wrapped_secret;
 mod xts;
 
 pub use aes_sectors::{CipherMode, KeyLength, aes_sectors};
@@ -38,3 +39,4 @@ pub use secret::Secret;
 pub use sector_cipher::{Numbering, SECTOR, SectorCipher};
 pub use sector_io::{encrypt_parts, read_sectors};
 pub use vectors::VectorKind;
+pub use wrapped_secret::UnwrapError;

@@ -9,6 +9,7 @@ use holstein_format::{
     AutoclearFeatures, CompatibleFeatures, CompressionType, CryptMethod, Header, HeaderExtension,
     IncompatibleFeatures, RefcountOrder, RefcountTableEntry, Version,
 };
+use holstein_luks::Format;
 use holstein_storage::{Create, FileOptions, FileStorage, LockMode, Storage};
 use holstein_units::{ClusterBits, Geometry, HostOffset, SECTOR};
 
@@ -40,6 +41,7 @@ pub struct CreateOptions {
     compression: CompressionType,
     preallocation: Preallocation,
     legacy_aes: Option<Secret>,
+    luks: Option<(Format, Secret)>,
     backing_file: Option<Vec<u8>>,
     backing_format: Option<Vec<u8>>,
     backing: Option<Arc<dyn Backing>>,
@@ -60,6 +62,7 @@ impl CreateOptions {
             compression: CompressionType::Deflate,
             preallocation: Preallocation::Off,
             legacy_aes: None,
+            luks: None,
             backing_file: None,
             backing_format: None,
             backing: None,
@@ -108,6 +111,33 @@ impl CreateOptions {
     /// that somebody makes to the file.
     pub fn legacy_aes(mut self, passphrase: Secret) -> Self {
         self.legacy_aes = Some(passphrase);
+        self
+    }
+
+    /// Encrypts the disk under LUKS: `format` says with what, and how long it takes to try a passphrase.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use std::time::Duration;
+    /// use holstein::{CreateOptions, ErrorKind, OpenOptions, Secret, luks, storage::MemStorage};
+    ///
+    /// let secret = |text: &str| Secret::new(text.as_bytes().to_vec());
+    /// let format = luks::Format { iter_time: Duration::from_millis(1), ..luks::Format::default() };
+    /// let file = Arc::new(MemStorage::new());
+    /// let image = CreateOptions::new(1 << 20).luks(format, secret("hunter2")).create_on(file.clone())?;
+    /// image.write_at(0, b"hello")?;
+    /// image.close()?;
+    ///
+    /// let wrong = OpenOptions::new().passphrase(secret("hunter3")).open_storage_read_only(file.clone());
+    /// assert_eq!(wrong.unwrap_err().kind(), ErrorKind::WrongPassphrase);
+    /// let image = OpenOptions::new().passphrase(secret("hunter2")).open_storage_read_only(file)?;
+    /// let mut bytes = [0; 5];
+    /// image.read_at(0, &mut bytes)?;
+    /// assert_eq!(&bytes, b"hello");
+    /// # Ok::<(), holstein::Error>(())
+    /// ```
+    pub fn luks(mut self, format: Format, passphrase: Secret) -> Self {
+        self.luks = Some((format, passphrase));
         self
     }
 
@@ -167,6 +197,8 @@ impl CreateOptions {
     /// [`crate::ErrorKind::Unsupported`]; I/O.
     pub fn create_on(&self, storage: Arc<dyn Storage>) -> Result<Image, Error> {
         let header = self.header()?;
+        let luks = self.luks.as_ref().map(|(format, passphrase)| format.format(passphrase));
+        let luks = luks.transpose()?;
         let failed = |e| Error::from(Cause::Create(Arc::new(e)));
         if storage.capabilities().resizable {
             storage.set_len(0).map_err(failed)?;
@@ -183,11 +215,25 @@ impl CreateOptions {
             }
             options = options.data_file(Arc::clone(data));
         }
-        let alone = options.clone().no_backing();
+        let mut alone = options.clone().no_backing();
         // Nothing has been promised yet: one barrier at the end is as good as many on the way.
         let unflushed: Arc<dyn Storage> = Arc::new(Unflushed(Arc::clone(&storage)));
-        let disk = alone.open_disk(unflushed, &header, true)?;
+        let mut disk = alone.open_disk(Arc::clone(&unflushed), &header, true)?;
         let size = self.size.div_ceil(SECTOR) * SECTOR;
+        if let Some(luks) = luks {
+            let raw = matches!(self.data_file, Some((_, _, true)));
+            if self.preallocation == Preallocation::Off && !raw {
+                // The tables come first, as in images of others, where no payload has to be encrypted.
+                disk.resize(size, Preallocation::Off)?;
+            }
+            disk.add_encryption_area(&luks.bytes)?;
+            let header = disk.header();
+            drop(disk);
+            let cipher = luks.key.cipher()?;
+            options = options.unlocked(Arc::clone(&cipher));
+            alone = alone.unlocked(cipher);
+            disk = alone.open_disk(unflushed, &header, true)?;
+        }
         disk.resize(size, self.preallocation)?;
         disk.close()?;
         drop(disk);
@@ -263,6 +309,14 @@ impl CreateOptions {
         header.compression = self.compression;
         if self.compression != CompressionType::Deflate {
             header.incompatible.insert(IncompatibleFeatures::COMPRESSION);
+        }
+        if let Some((format, _)) = &self.luks {
+            if self.legacy_aes.is_some() {
+                return invalid("a disk is encrypted in one way".to_owned());
+            }
+            if let Err(error) = format.area_bytes() {
+                return invalid(error.to_string());
+            }
         }
         if self.legacy_aes.is_some() {
             header.crypt_method = CryptMethod::Aes;

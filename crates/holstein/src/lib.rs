@@ -54,7 +54,7 @@ pub use create::CreateOptions;
 pub use error::{Error, ErrorKind};
 pub use holstein_bitmap::{BitmapError, DirtyBitmap, Granularity};
 pub use holstein_cache::CacheSizes;
-pub use holstein_crypto::Secret;
+pub use holstein_crypto::{Secret, UnwrapError};
 pub use holstein_engine::{
     Backing, BitmapInfo, CompressedData, DiskExtent as Extent, DiskExtentKind as ExtentKind,
     NoProgress, OwnRead, Preallocation, Progress,

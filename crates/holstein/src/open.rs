@@ -66,6 +66,8 @@ pub struct OpenOptions {
     on_repair: Option<RepairNotes>,
     passphrase: Option<Secret>,
     luks_limits: Limits,
+    /// The cipher of a LUKS image, where it is known without a passphrase.
+    cipher: Option<Arc<dyn SectorCipher>>,
     data_file: Option<Arc<dyn Storage>>,
     listener: Option<Arc<dyn Listener>>,
 }
@@ -406,6 +408,12 @@ impl OpenOptions {
         )?)
     }
 
+    /// The cipher of a LUKS image that was unlocked, or made, before.
+    pub(crate) fn unlocked(mut self, cipher: Arc<dyn SectorCipher>) -> Self {
+        self.cipher = Some(cipher);
+        self
+    }
+
     /// What the payload is encrypted with.
     fn cipher(
         &self,
@@ -414,6 +422,7 @@ impl OpenOptions {
     ) -> Result<Option<Arc<dyn SectorCipher>>, Error> {
         match (header.crypt_method, &self.passphrase) {
             (CryptMethod::None, _) => Ok(None),
+            (CryptMethod::Luks, _) if self.cipher.is_some() => Ok(self.cipher.clone()),
             (_, None) => Err(Cause::NeedsPassphrase.into()),
             (CryptMethod::Aes, Some(passphrase)) => Ok(Some(Arc::new(LegacyAes::new(passphrase)))),
             (CryptMethod::Luks, Some(passphrase)) => {

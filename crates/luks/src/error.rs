@@ -126,7 +126,7 @@ pub enum LuksError {
     /// Erasing every slot loses the volume.
     #[error("all active keyslots match the given password, and erasing them loses all data")]
     AllSlots,
-    /// The time for a derivation is none.
+    /// A derivation would take more work than the default limits allow.
     #[error("iteration time {millis} ms is not supported")]
     IterTime {
         /// What was asked for.

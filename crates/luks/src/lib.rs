@@ -57,6 +57,7 @@ pub use derive::Limits;
 pub use error::LuksError;
 pub use hash::Hash;
 pub use header::{Header, KeySlot, SLOTS};
+pub use holstein_crypto::CipherMode;
 pub use key_area::{FileArea, KeyArea};
 pub use key_change::KeyChange;
 pub use unlock::MasterKey;

@@ -29,6 +29,15 @@ impl DiskError {
         Self::new(libc::EINVAL, message)
     }
 
+    /// `EINVAL` with the message of a library, which begins with a small letter there.
+    pub(crate) fn fragment(error: impl fmt::Display) -> Self {
+        let mut message = error.to_string();
+        if let Some(first) = message.get_mut(..1) {
+            first.make_ascii_uppercase();
+        }
+        Self::invalid(message)
+    }
+
     /// An operation that does not exist here: `ENOTSUP` with a message.
     pub(crate) fn unsupported(message: impl Into<String>) -> Self {
         Self::new(libc::ENOTSUP, message)

@@ -35,7 +35,9 @@ pub(crate) use error::DiskError;
 pub(crate) use info::DiskInfo;
 pub(crate) use null::NullDisk;
 pub(crate) use policy::{Policy, PolicyOptions};
-pub(crate) use qcow2::{Engine, Qcow2Disk, QcowFiles, engine_error, engine_preallocation};
+pub(crate) use qcow2::{
+    Engine, Qcow2Disk, QcowFiles, engine_error, engine_preallocation, luks_error,
+};
 pub(crate) use raw::RawDisk;
 pub(crate) use snapshots::Snapshots;
 pub(crate) use status::{Preallocation, Status};

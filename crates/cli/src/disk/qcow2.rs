@@ -78,12 +78,7 @@ pub(crate) fn luks_error(error: &LuksError) -> DiskError {
     if let LuksError::Io(error) = error {
         return DiskError::from_errno(error.raw_os_error().unwrap_or(libc::EIO));
     }
-    let mut text = error.to_string();
-    // All begin with a letter of one byte.
-    if let Some(first) = text.get_mut(..1) {
-        first.make_ascii_uppercase();
-    }
-    DiskError::invalid(text)
+    DiskError::fragment(error)
 }
 
 /// The reference's two lines about metadata that could not be written back at the end.

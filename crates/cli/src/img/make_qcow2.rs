@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use holstein::CreateOptions;
 use holstein::format::{CompressionType, Version};
-use holstein::{CreateOptions, Secret};
 use holstein_storage::Storage;
 
 use super::create_list::CreateList;
+use super::encryption::Encryption;
 use crate::disk::{DiskError, Preallocation, engine_error, engine_preallocation};
 use crate::node::strip_file_protocol;
 use crate::objects::Objects;
@@ -31,7 +32,7 @@ pub(super) struct QcowPlan {
     preallocation: Preallocation,
     backing: Option<(String, String)>,
     data_file: Option<DataFile>,
-    passphrase: Option<Secret>,
+    encryption: Option<Encryption>,
 }
 
 /// An external data file that is to be made.
@@ -53,7 +54,7 @@ impl QcowPlan {
         objects: &Objects,
     ) -> Result<Self, DiskError> {
         let invalid = |text: &str| Err(DiskError::invalid(text));
-        let passphrase = passphrase(list, objects)?;
+        let encryption = Encryption::of_qcow2(list, objects)?;
         let version_2 = match list.given("compat") {
             None | Some("1.1" | "v3") => false,
             Some("0.10" | "v2") => true,
@@ -120,7 +121,7 @@ impl QcowPlan {
             preallocation,
             backing,
             data_file,
-            passphrase,
+            encryption,
         };
         plan.check_size()?;
         Ok(plan)
@@ -146,6 +147,12 @@ impl QcowPlan {
         self.refcount_bits
     }
 
+    /// Bytes of the clusters that the encryption takes for itself.
+    pub(super) fn encryption_size(&self) -> u64 {
+        let bytes = self.encryption.as_ref().map_or(0, Encryption::area_bytes);
+        bytes.next_multiple_of(self.cluster_size)
+    }
+
     /// Whether every cluster of the disk will have space: preallocated, or counted as such because
     /// the backing file hides what is held.
     pub(super) fn allocates_all(&self) -> bool {
@@ -167,7 +174,8 @@ impl QcowPlan {
     }
 }
 
-fn not_accepted(parameter: &str, value: &str) -> DiskError {
+/// A value is none of those that a parameter has.
+pub(super) fn not_accepted(parameter: &str, value: &str) -> DiskError {
     DiskError::invalid(format!("Parameter '{parameter}' does not accept value '{value}'"))
 }
 
@@ -184,44 +192,6 @@ fn refcount_bits(list: &CreateList, version_2: bool) -> Result<u32, DiskError> {
              version=v3 or greater)",
         )),
         Some(bits) => Ok(bits),
-    }
-}
-
-/// The passphrase of the disk, if it is to be encrypted.
-fn passphrase(list: &CreateList, objects: &Objects) -> Result<Option<Secret>, DiskError> {
-    const FOR_LUKS: [&str; 6] = [
-        "encrypt.cipher-alg",
-        "encrypt.cipher-mode",
-        "encrypt.ivgen-alg",
-        "encrypt.ivgen-hash-alg",
-        "encrypt.hash-alg",
-        "encrypt.iter-time",
-    ];
-    let given = |name: &str| list.given(name).is_some();
-    let format = match (list.given("encrypt.format"), list.is_on("encryption")) {
-        (Some(_), true) => {
-            return Err(DiskError::invalid(
-                "'encrypt.format' and its alias 'encryption' can't be used at the same time",
-            ));
-        }
-        (Some(format), false) => format,
-        (None, true) => "aes",
-        (None, false) if given("encrypt.key-secret") || FOR_LUKS.into_iter().any(given) => {
-            return Err(DiskError::invalid("Parameter 'encrypt.format' is missing"));
-        }
-        (None, false) => return Ok(None),
-    };
-    if !matches!(format, "aes" | "luks") {
-        return Err(not_accepted("format", format));
-    }
-    let unexpected = FOR_LUKS.into_iter().find(|name| format == "aes" && given(name));
-    if let Some(name) = unexpected {
-        return Err(DiskError::invalid(format!("Parameter '{name}' is unexpected")));
-    }
-    let passphrase = objects.passphrase(list.given("encrypt.key-secret"))?;
-    match format {
-        "aes" => Ok(Some(passphrase)),
-        _ => Err(DiskError::unsupported("LUKS encryption is not available in this version")),
     }
 }
 
@@ -273,9 +243,11 @@ pub(super) fn make_qcow2(
     if let (Some(data), Some(DataFile { path, raw })) = (data, &plan.data_file) {
         options = options.data_file(path.clone().into_bytes(), data, *raw);
     }
-    if let Some(passphrase) = &plan.passphrase {
-        options = options.legacy_aes(passphrase.clone());
-    }
+    options = match &plan.encryption {
+        None => options,
+        Some(Encryption::Aes(passphrase)) => options.legacy_aes(passphrase.clone()),
+        Some(Encryption::Luks(format, passphrase)) => options.luks(*format, passphrase.clone()),
+    };
     let failed = |error: holstein::Error| engine_error(&error);
     options.create_on(file).map_err(failed)?.close().map_err(failed)
 }

@@ -172,7 +172,7 @@ fn plan_for(
     let disk = whole
         .checked_next_multiple_of(plan.cluster_size())
         .ok_or_else(|| Failure::from(DiskError::from_errno(libc::EFBIG)))?;
-    let fully_allocated = disk + metadata_size(disk, &plan);
+    let fully_allocated = disk + metadata_size(disk, &plan) + plan.encryption_size();
     let data = if plan.allocates_all() {
         disk
     } else {

@@ -18,6 +18,7 @@ mod convert_walk;
 mod create;
 mod create_list;
 mod dd;
+mod encryption;
 mod help;
 mod images;
 mod info;
