@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use holstein::format::{RefcountOrder, RefcountTableEntry, field_offset};
-use holstein::{Image, OpenOptions};
+use holstein::{CreateOptions, Image, OpenOptions};
 use holstein_storage::{MemStorage, Storage};
 use holstein_testkit::{DiskImage, DiskModel, Oracle, Pattern, RecordingStorage, TempDir};
 use holstein_units::HostOffset;
 
 use crate::contents::{Stretch, for_each_stretch};
 use crate::judge::expect_contents;
-use crate::{Config, Layout, Listed, Moment, Session, Shape, Start, name};
+use crate::{Config, Files, Fixed, Layout, Listed, Moment, Name, Op, Session, Shape, Start, name};
 
 /// Numbers of the patterns in starts begin here, those in programs at 1.
 const FIRST_ID: u64 = 1000;
@@ -18,10 +18,12 @@ const FIRST_ID: u64 = 1000;
 /// An image to start from, and what its disk holds.
 #[derive(Debug)]
 pub struct Base {
-    /// The file.
-    pub storage: MemStorage,
+    /// The file, and its base where it has one.
+    pub storages: Vec<MemStorage>,
     /// The same, cheap to copy.
-    pub image: DiskImage,
+    pub images: Vec<DiskImage>,
+    /// The files below these.
+    pub fixed: Option<Arc<Fixed>>,
     /// The disk, durable.
     pub moment: Moment,
 }
@@ -35,21 +37,29 @@ impl Base {
     pub fn new(config: Config, start: Start) -> Result<Option<Self>, String> {
         let layout = Layout::new(config);
         let text = |e: holstein::Error| format!("make the start: {e}");
+        let mut id = FIRST_ID;
+        let below = match start {
+            Start::Overlay => Some(make_below(config, layout, &mut id)?),
+            _ => None,
+        };
         let storage = Arc::new(MemStorage::new());
         let on = || Arc::<MemStorage>::clone(&storage) as Arc<dyn Storage>;
-        config.create(layout.size).create_on(on()).and_then(Image::close).map_err(text)?;
-        let mut moment = Moment::durable(DiskModel::new(layout.size)).of_shape(Shape::of(config));
-        let mut id = FIRST_ID;
-        for round in start.rounds(layout) {
-            let open = || OpenOptions::new().open_storage(on());
-            let mut session = Session::new(open).map_err(text)?;
-            for op in round {
-                session.perform(op, id).map_err(text)?;
-                moment.done(op, id, layout.size);
-                id += 1;
-            }
-            session.close().map_err(text)?;
+        let mut create = config.create(layout.size);
+        let mut shape = Shape::of(config);
+        let mut model = DiskModel::new(layout.size);
+        let mut fixed = None;
+        let mut storages = vec![on()];
+        if let Some((base, files, moment)) = &below {
+            shape.backing = Some(Name::Base);
+            create = based_on(create, Name::Base);
+            model.cover(&moment.model, moment.model.size(), true);
+            storages.push(Arc::<MemStorage>::clone(base));
+            fixed = Some(Arc::clone(files));
         }
+        create.create_on(on()).and_then(Image::close).map_err(text)?;
+        let files = Files::new(storages, fixed.clone());
+        let mut moment = Moment::durable(model).of_shape(shape);
+        perform_rounds(&files, start.rounds(layout), &mut moment, &mut id)?;
         let mut file = MemStorage::clone(&storage);
         match start {
             Start::BlockEdge => fill_counts(&file, config, config.counters_per_block(), 1)?,
@@ -68,18 +78,104 @@ impl Base {
             }
             _ => {}
         }
-        let image = OpenOptions::new()
-            .open_storage_read_only(Arc::new(file.clone()))
-            .map_err(|e| format!("open the start: {e}"))?;
+        let mut storages = vec![file];
+        storages.extend(below.as_ref().map(|(base, ..)| MemStorage::clone(base)));
+        let shared = |file: &MemStorage| Arc::new(file.clone()) as Arc<dyn Storage>;
+        let files = Files::new(storages.iter().map(shared).collect(), fixed.clone());
+        let image = files.open_read_only().map_err(|e| format!("the start: {e}"))?;
         expect_contents(&image, &moment, false)?;
         let model = read_model(&image)?;
         let listed = (start == Start::Snapshot).then(|| Listed::durable(0, model.clone()));
-        let recording = RecordingStorage::new(file.clone()).map_err(|e| format!("copy: {e}"))?;
-        let copy = recording.log().initial().clone();
-        let mut moment = Moment::durable(model).of_shape(Shape::of(config));
+        let images: Result<Vec<_>, _> = storages.iter().map(copy_of).collect();
+        let mut moment = Moment::durable(model).of_shape(shape);
         moment.snapshots.extend(listed);
-        Ok(Some(Self { storage: file, image: copy, moment }))
+        moment.below = below.map(|(.., moment)| Box::new(moment));
+        Ok(Some(Self { storages, images: images?, fixed, moment }))
     }
+
+    /// The files, in these storages in place of those of the start.
+    #[must_use]
+    pub fn files(&self, storages: Vec<Arc<dyn Storage>>) -> Files {
+        Files::new(storages, self.fixed.clone())
+    }
+}
+
+/// A file's content, cheap to copy.
+fn copy_of(file: &MemStorage) -> Result<DiskImage, String> {
+    let recording = RecordingStorage::new(file.clone()).map_err(|e| format!("copy: {e}"))?;
+    Ok(recording.log().initial().clone())
+}
+
+/// Makes requests in rounds; the image is closed after each.
+fn perform_rounds(
+    files: &Files,
+    rounds: Vec<Vec<Op>>,
+    moment: &mut Moment,
+    id: &mut u64,
+) -> Result<(), String> {
+    let text = |e: holstein::Error| format!("make the start: {e}");
+    for round in rounds {
+        let mut session = Session::over(files, OpenOptions::new()).map_err(text)?;
+        for op in round {
+            session.perform(op, *id).map_err(text)?;
+            moment.done(op, *id, moment.model.size());
+            *id += 1;
+        }
+        session.close().map_err(text)?;
+    }
+    moment.done(Op::Flush, 0, moment.model.size());
+    Ok(())
+}
+
+fn based_on(create: CreateOptions, name: Name) -> CreateOptions {
+    create.backing_file(name.text().into(), Some(b"qcow2".to_vec()))
+}
+
+/// Makes the files below an overlay, each shorter than the one over it: the base and what its disk
+/// holds, and those that are never written to.
+fn make_below(
+    config: Config,
+    layout: Layout,
+    id: &mut u64,
+) -> Result<(Arc<MemStorage>, Arc<Fixed>, Moment), String> {
+    let c = layout.cluster;
+    let text = |e: holstein::Error| format!("make what is below: {e}");
+    let mut make = |files: &Files, create: CreateOptions, mut moment: Moment, ops: Vec<Op>| {
+        create.create_on(Arc::clone(&files.own)).and_then(Image::close).map_err(text)?;
+        perform_rounds(files, vec![ops], &mut moment, id)?;
+        Ok::<_, String>(moment)
+    };
+    let [base, lowest, other] = [(); 3].map(|()| Arc::new(MemStorage::new()));
+    let files = |file: &Arc<MemStorage>, fixed| {
+        Files::new(vec![Arc::<MemStorage>::clone(file) as Arc<dyn Storage>], fixed)
+    };
+    // What lies under a cluster of the overlay is in one, two or none of them.
+    let size = layout.at(3);
+    let disk = Moment::durable(DiskModel::new(size));
+    let under = make(
+        &files(&lowest, None),
+        config.create(size),
+        disk.clone(),
+        vec![Op::Write { at: layout.at(0), len: 2 * c }],
+    )?;
+    let others = vec![Op::Write { at: layout.at(1), len: 2 * c }];
+    make(&files(&other, None), config.create(size), disk, others)?;
+    let fixed = Arc::new(Fixed { lowest, other });
+    let size = layout.at(5) + 512;
+    let mut model = DiskModel::new(size);
+    model.cover(&under.model, under.model.size(), true);
+    let shape = Shape { backing: Some(Name::Lowest), ..Shape::of(config) };
+    let moment = make(
+        &files(&base, Some(Arc::clone(&fixed))),
+        based_on(config.create(size), Name::Lowest),
+        Moment::durable(model).of_shape(shape),
+        vec![
+            Op::Write { at: layout.at(1), len: c },
+            Op::Write { at: layout.at(4), len: layout.bit() },
+            Op::Write { at: layout.at(5), len: 512 },
+        ],
+    )?;
+    Ok((base, fixed, moment))
 }
 
 /// A model of what the disk reads as; all of it is durable.

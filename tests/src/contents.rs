@@ -1,5 +1,8 @@
 //! What an image's disk reads as, extent by extent.
 
+use std::sync::Arc;
+
+use holstein::chain::{Chain, Held};
 use holstein::{Error, ExtentKind, Image, ReadOnlyImage, SnapshotReader};
 
 /// The reading half that both kinds of open images have.
@@ -24,7 +27,7 @@ pub trait Reads {
 }
 
 macro_rules! reads {
-    ($image:ty) => {
+    ($image:ty, $chain:expr) => {
         impl Reads for $image {
             fn size(&self) -> u64 {
                 self.virtual_size()
@@ -32,6 +35,14 @@ macro_rules! reads {
 
             fn extent(&self, at: u64) -> Result<(u64, ExtentKind), Error> {
                 let extent = self.extent_at(at, self.virtual_size() - at)?;
+                let chain: Option<&Arc<Chain>> = $chain(self);
+                if let (Some(chain), ExtentKind::Unallocated) = (chain, extent.kind)
+                    && let Ok(below) = chain.extent_at(at, extent.len)
+                {
+                    let zero = below.held != Held::Data;
+                    let kind = if zero { ExtentKind::Zero } else { ExtentKind::Unallocated };
+                    return Ok((below.len, kind));
+                }
                 Ok((extent.len, extent.kind))
             }
 
@@ -46,9 +57,9 @@ macro_rules! reads {
     };
 }
 
-reads!(Image);
-reads!(ReadOnlyImage);
-reads!(SnapshotReader);
+reads!(Image, Image::chain);
+reads!(ReadOnlyImage, ReadOnlyImage::chain);
+reads!(SnapshotReader, |_| None);
 
 /// A stretch of the disk.
 #[derive(Clone, Copy, Debug)]

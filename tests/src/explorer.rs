@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use holstein_guard::planted::Bug;
 use holstein_storage::Storage;
-use holstein_testkit::{CrashState, SampleOptions};
+use holstein_testkit::{CrashState, DiskImage, SampleOptions, SnapshotStorage};
 
 use crate::accepted::Accepted;
 use crate::faulty_run::count_calls;
-use crate::judge::{is_dirty, judge, judge_reopened, judge_snapshots};
-use crate::{Base, Config, FaultPlan, Program, Recorded, SecondOpinion, Start, Violation};
+use crate::judge::{is_dirty, judge, judge_files_reopened, judge_snapshots};
+use crate::{Base, Config, FaultPlan, Files, Program, Recorded, SecondOpinion, Start, Violation};
 
 /// How thorough an exploration is.
 #[derive(Clone, Debug)]
@@ -167,7 +167,7 @@ impl Explorer {
         };
         let owed = owed_hashes(program, &names);
         let options = self.depth.states;
-        let mut accepted = (None, Accepted::default());
+        let mut accepted = (None, Default::default());
         let counts = recorded.log.for_each_state(&options, &mut |state| {
             let mark = state.mark.and_then(|mark| usize::try_from(mark).ok()).unwrap_or(0);
             if !self.seen.insert(state.hash ^ owed[mark.min(owed.len() - 1)]) {
@@ -175,9 +175,9 @@ impl Explorer {
             }
             self.tally.judged += 1;
             if accepted.0 != state.mark {
-                accepted = (state.mark, Accepted::default());
+                accepted = (state.mark, Default::default());
             }
-            let judged = self.judge(state, &recorded, &mut accepted.1);
+            let judged = self.judge(&base, state, &recorded, &mut accepted.1);
             let Err(what) = judged else { return Ok(()) };
             self.violation(&names, state.to_string(), what, recorded.log.to_string());
             if self.depth.first_only { Err(()) } else { Ok(()) }
@@ -203,29 +203,34 @@ impl Explorer {
 
     fn judge(
         &mut self,
+        base: &Base,
         state: &CrashState,
         recorded: &Recorded,
-        accepted: &mut Accepted,
+        accepted: &mut [Accepted; 2],
     ) -> Result<(), String> {
         let moment = recorded.moment(state.mark);
-        judge(&state.image, moment, accepted)?;
+        judge(&files_of(base, state), moment, accepted)?;
         judge_snapshots(&state.image, moment, true)?;
         let due = |every: u64| every > 0 && self.tally.judged.is_multiple_of(every);
         if due(self.depth.reopen_every) {
             self.tally.reopened += 1;
-            judge_reopened(&state.image, moment)?;
+            let files = files_of(base, state);
+            let own = Arc::new(state.storage());
+            let files = Files { own: Arc::<SnapshotStorage>::clone(&own), ..files };
+            judge_files_reopened(&files, moment)?;
+            judge_snapshots(&own.image(), moment, true)
+                .map_err(|e| format!("after a write: {e}"))?;
         }
         let due = |every: u64| every > 0 && self.tally.judged.is_multiple_of(every);
         // Which flags are allowed in the middle of a snapshot operation, qemu-img does not know.
         let plain = moment.sharing.is_none();
         let opinion = self.opinion.as_ref().filter(|_| plain && due(self.depth.opinion_every));
         // It repairs nothing by itself.
-        let storage = || Arc::new(state.storage()) as Arc<dyn Storage>;
         if let Some(opinion) = opinion
-            && !is_dirty(&storage(), moment)?
+            && !is_dirty(&files_of(base, state).own, moment)?
         {
             self.tally.opinions += 1;
-            opinion.judge(&state.image)?;
+            opinion.judge(&files_of(base, state))?;
         }
         Ok(())
     }
@@ -254,6 +259,14 @@ impl Explorer {
             self.violations.push(Violation { program, seed, fault, planted, state, what, log });
         }
     }
+}
+
+/// The files that a cut left; changes stay in copies.
+fn files_of(base: &Base, state: &CrashState) -> Files {
+    let copy =
+        |image: &DiskImage| Arc::new(SnapshotStorage::new(image.clone())) as Arc<dyn Storage>;
+    let images = std::iter::once(&state.image).chain(&state.beside);
+    base.files(images.map(copy).collect())
 }
 
 /// What a run is, in words.

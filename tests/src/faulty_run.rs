@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use holstein::Image;
 use holstein_storage::Storage;
-use holstein_testkit::{Fault, FaultStorage, IoKind, Lasting, SnapshotStorage};
+use holstein_testkit::{DiskImage, Fault, FaultStorage, IoKind, Lasting, SnapshotStorage};
 
-use crate::judge::{expect_contents, judge_file, judge_file_reopened, judge_snapshots};
+use crate::judge::{expect_contents, judge_files, judge_files_reopened, judge_snapshots};
 use crate::recorded::options;
 use crate::session::{Session, is_refusal};
-use crate::{Base, Moment, Op, Program, Witness};
+use crate::{Base, Moment, Op, Program, Seen, Witness};
 
 /// Which promise a fault broke.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,12 +46,12 @@ type Stack = Witness<FaultStorage<SnapshotStorage>>;
 /// # Errors
 /// If a request fails without any fault.
 pub fn count_calls(program: &Program, base: &Base, fault: &Fault) -> Result<u64, String> {
-    let storage =
-        Arc::new(Witness::new(FaultStorage::new(SnapshotStorage::new(base.image.clone()))));
+    let storages = stack(base);
+    let storage = &storages[0];
     storage.inner().arm(Fault { after: u64::MAX, ..fault.clone() });
     let text = |e: holstein::Error| format!("{program} without a fault: {e}");
-    let open = || options(program).open_storage(shared(&storage));
-    let mut session = Session::new(open).map_err(text)?;
+    let files = base.files(storages.iter().map(shared).collect());
+    let mut session = Session::over(&files, options(program)).map_err(text)?;
     for (id, &op) in (1..).zip(&program.ops) {
         match session.perform(op, id) {
             Err(error) if !is_refusal(&error) => return Err(text(error)),
@@ -73,31 +73,56 @@ pub fn run_with_fault(
     fault: &Fault,
     reopen: bool,
 ) -> Result<Ran, (Breach, String)> {
-    let storage =
-        Arc::new(Witness::new(FaultStorage::new(SnapshotStorage::new(base.image.clone()))));
-    storage.inner().arm(fault.clone());
-    let mut run = Run { storage, now: base.moment.clone(), reported: false };
-    let storage = Arc::clone(&run.storage);
-    let open = || options(program).open_storage(shared(&storage));
-    match caught("opening", || Session::new(open))? {
+    let storages = stack(base);
+    storages[0].inner().arm(fault.clone());
+    let files = base.files(storages.iter().map(shared).collect());
+    let mut run = Run { base, storages, now: base.moment.clone(), reported: false };
+    match caught("opening", || Session::over(&files, options(program)))? {
         Ok(session) => run.requests(program, fault, session)?,
         Err(_) => run.reported = true,
     }
     run.judge_file("after the end", reopen)?;
-    let seen = run.storage.seen();
+    let seen = run.seen();
     if !run.reported && seen.failed_other_than(&[IoKind::Discard, IoKind::Read]) {
         return Err((Breach::Unreported, format!("no request failed: {seen:?}")));
     }
     Ok(Ran { fired: seen.failed(), absorbed: seen.failed() && !run.reported })
 }
 
-struct Run {
-    storage: Arc<Stack>,
+/// Copies of all files of a start, any call to which may fail.
+fn stack(base: &Base) -> Vec<Arc<Stack>> {
+    let mut all: Vec<Arc<Stack>> = Vec::new();
+    for image in &base.images {
+        let copy = SnapshotStorage::new(image.clone());
+        let next = match all.first() {
+            None => FaultStorage::new(copy),
+            Some(first) => FaultStorage::beside(first.inner(), copy),
+        };
+        all.push(Arc::new(Witness::new(next)));
+    }
+    all
+}
+
+struct Run<'a> {
+    base: &'a Base,
+    /// The image's own file first.
+    storages: Vec<Arc<Stack>>,
     now: Moment,
     reported: bool,
 }
 
-impl Run {
+impl Run<'_> {
+    fn fault(&self) -> &FaultStorage<SnapshotStorage> {
+        self.storages[0].inner()
+    }
+
+    /// What was seen of all files.
+    fn seen(&self) -> Seen {
+        let mut all = Seen::default();
+        self.storages.iter().for_each(|storage| all.add(&storage.seen()));
+        all
+    }
+
     fn requests(
         &mut self,
         program: &Program,
@@ -109,7 +134,7 @@ impl Run {
             if !self.now.allows(op, size) {
                 continue;
             }
-            let flush_had_failed = self.storage.seen().flush_failed;
+            let flush_had_failed = self.storages[0].seen().flush_failed;
             match caught(op, || session.perform(op, id)) {
                 Ok(Ok(())) => {
                     if matches!(op, Op::Flush | Op::Reopen) && flush_had_failed {
@@ -133,17 +158,17 @@ impl Run {
                 }
             }
         }
-        if self.storage.seen().failed() {
-            self.storage.inner().disarm();
+        if self.seen().failed() {
+            self.fault().disarm();
             if let Some(image) = session.image() {
                 expect_contents(image, &self.now, false).map_err(|e| (Breach::WhileOpen, e))?;
             }
             self.judge_file("if killed", false)?;
             if fault.lasting == Lasting::FromThereOn {
-                self.storage.inner().arm(Fault { after: 0, ..fault.clone() });
+                self.fault().arm(Fault { after: 0, ..fault.clone() });
             }
         }
-        let flush_had_failed = self.storage.seen().flush_failed;
+        let flush_had_failed = self.storages[0].seen().flush_failed;
         match caught("close", || session.close())? {
             Ok(()) if flush_had_failed => {
                 let what = "closing succeeds after a failed flush".to_owned();
@@ -152,23 +177,25 @@ impl Run {
             Ok(()) => self.now.done(Op::Flush, 0, self.now.model.size()),
             Err(_) => self.reported = true,
         }
-        match self.storage.seen().changes_after {
+        match self.seen().changes_after {
             0 => Ok(()),
             n => Err((Breach::AfterFailedFlush, format!("{n} changes after a failed flush"))),
         }
     }
 
     fn judge_file(&self, when: &str, reopen: bool) -> Result<(), (Breach, String)> {
-        let file = || Arc::new(SnapshotStorage::new(self.storage.inner().inner().image()));
+        let images: Vec<_> = self.storages.iter().map(|s| s.inner().inner().image()).collect();
+        let copy =
+            |image: &DiskImage| Arc::new(SnapshotStorage::new(image.clone())) as Arc<dyn Storage>;
+        let files = || self.base.files(images.iter().map(copy).collect());
         let breach = |(corrupt, what)| {
             let breach = if corrupt { Breach::Corrupt } else { Breach::Lost };
             (breach, format!("{when}: {what}"))
         };
-        judge_file(file(), &self.now).map_err(breach)?;
-        judge_snapshots(&self.storage.inner().inner().image(), &self.now, true)
-            .map_err(|what| breach((false, what)))?;
+        judge_files(&files(), &self.now).map_err(breach)?;
+        judge_snapshots(&images[0], &self.now, true).map_err(|what| breach((false, what)))?;
         if reopen {
-            judge_file_reopened(file(), &self.now)
+            judge_files_reopened(&files(), &self.now)
                 .map_err(|what| (Breach::Corrupt, format!("{when}: {what}")))?;
         }
         Ok(())

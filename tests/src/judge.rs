@@ -13,7 +13,7 @@ use holstein_units::{HostOffset, SECTOR};
 
 use crate::accepted::Accepted;
 use crate::contents::{Reads, Stretch, for_each_stretch};
-use crate::{Moment, Presence, Shape};
+use crate::{Files, Moment, Presence, Shape};
 
 /// COPIED in a table entry.
 const COPIED: u64 = 1 << 63;
@@ -24,24 +24,53 @@ const OFFSET: u64 = 0x00ff_ffff_ffff_fe00;
 const REOPENED: u64 = 999_999;
 
 /// Judges what a power cut left: C1 it opens, C2 the check finds leaks at most, C3 after the
-/// repair that a dirty image announces, C4 to C6 and C8 each
-/// sector is as at the last flush or newer, C9 the size is old or new, and so is what
-/// the header says of the image.
+/// repair that a dirty image announces, C4 to C6 and C8 each sector is as at the last flush or newer,
+/// C9 the size is old or new, and so is what the header says of the image. The same of its base, where
+/// it has one: C10 the two together read as the disk does.
 ///
 /// # Errors
 /// What is wrong, as text.
-pub fn judge(image: &DiskImage, moment: &Moment, accepted: &mut Accepted) -> Result<(), String> {
-    let storage: Arc<dyn Storage> = Arc::new(SnapshotStorage::new(image.clone()));
-    let dirty = is_dirty(&storage, moment)?;
+pub fn judge(files: &Files, moment: &Moment, accepted: &mut [Accepted; 2]) -> Result<(), String> {
+    let [own, base] = accepted;
+    judge_one(files, moment, own).map_err(|(_, what)| what)?;
+    match (files.base(), &moment.below) {
+        (Some(files), Some(moment)) => {
+            judge_one(&files, moment, base).map_err(|(_, what)| format!("the base: {what}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The same.
+///
+/// # Errors
+/// Whether an image itself is wrong, rather than what its disk holds; and what is wrong, as text.
+pub fn judge_files(files: &Files, moment: &Moment) -> Result<(), (bool, String)> {
+    judge_one(files, moment, &mut Accepted::default())?;
+    match (files.base(), &moment.below) {
+        (Some(files), Some(moment)) => judge_one(&files, moment, &mut Accepted::default())
+            .map_err(|(corrupt, what)| (corrupt, format!("the base: {what}"))),
+        _ => Ok(()),
+    }
+}
+
+fn judge_one(
+    files: &Files,
+    moment: &Moment,
+    accepted: &mut Accepted,
+) -> Result<(), (bool, String)> {
+    let corrupt = |what| (true, what);
+    let dirty = is_dirty(&files.own, moment).map_err(corrupt)?;
     if dirty {
         // The order of data and tables holds before the repair as well.
-        expect_contents_anew(&open(Arc::clone(&storage))?, moment, true, accepted)?;
-        mend(&storage)?;
+        let image = files.open_read_only().map_err(corrupt)?;
+        expect_contents_anew(&image, moment, true, accepted).map_err(|what| (false, what))?;
+        mend(files).map_err(corrupt)?;
     }
-    expect_sound(&*storage, moment.sharing.is_some() && !dirty)?;
-    let image = open(storage)?;
-    expect_shape(&image, moment)?;
-    expect_contents_anew(&image, moment, true, accepted)
+    expect_sound(&*files.own, moment.sharing.is_some() && !dirty).map_err(corrupt)?;
+    let image = files.open_read_only().map_err(corrupt)?;
+    expect_shape(&image, moment).map_err(corrupt)?;
+    expect_contents_anew(&image, moment, true, accepted).map_err(|what| (false, what))
 }
 
 /// Whether counts may be behind, as the file says (C3). Only an image that may have lazy refcounts
@@ -54,7 +83,8 @@ pub(crate) fn is_dirty(storage: &Arc<dyn Storage>, moment: &Moment) -> Result<bo
     if number(&**storage, field_offset::INCOMPATIBLE, 8)? == 0 || number(&**storage, 4, 4)? < 3 {
         return Ok(false);
     }
-    let header = open(Arc::clone(storage))?.header();
+    let alone = OpenOptions::new().no_backing().open_storage_read_only(Arc::clone(storage));
+    let header = alone.map_err(|e| format!("does not open: {e}"))?.header();
     let dirty = header.incompatible.contains(IncompatibleFeatures::DIRTY);
     if dirty && !moment.shapes.iter().any(|shape| shape.lazy) {
         return Err("the image is marked dirty without lazy refcounts".to_owned());
@@ -63,8 +93,8 @@ pub(crate) fn is_dirty(storage: &Arc<dyn Storage>, moment: &Moment) -> Result<bo
 }
 
 /// Repairs a dirty image, as opening it for writing does.
-fn mend(storage: &Arc<dyn Storage>) -> Result<(), String> {
-    let opened = OpenOptions::new().open_storage(Arc::clone(storage));
+fn mend(files: &Files) -> Result<(), String> {
+    let opened = files.open(&OpenOptions::new());
     opened.and_then(Image::close).map_err(|e| format!("repair of the dirty image: {e}"))
 }
 
@@ -77,48 +107,22 @@ fn expect_shape(image: &ReadOnlyImage, moment: &Moment) -> Result<(), String> {
     Err(format!("the image is {shape:?}, not one of {shapes:?}"))
 }
 
-/// The same for any file.
-///
-/// # Errors
-/// Whether the image itself is wrong, rather than what its disk holds; and what is wrong, as text.
-pub fn judge_file(storage: Arc<dyn Storage>, moment: &Moment) -> Result<(), (bool, String)> {
-    let corrupt = |what| (true, what);
-    let dirty = is_dirty(&storage, moment).map_err(corrupt)?;
-    if dirty {
-        let image = open(Arc::clone(&storage)).map_err(corrupt)?;
-        expect_contents(&image, moment, true).map_err(|what| (false, what))?;
-        mend(&storage).map_err(corrupt)?;
-    }
-    expect_sound(&*storage, moment.sharing.is_some() && !dirty).map_err(corrupt)?;
-    let image = open(storage).map_err(corrupt)?;
-    expect_shape(&image, moment).map_err(corrupt)?;
-    expect_contents(&image, moment, true).map_err(|what| (false, what))
-}
-
 /// Judges that an image which a power cut left can be used: opened, written once and closed, it has
-/// the new sector, all else as the cut may have left it, and no more leaks than it had.
+/// the new sector, all else as the cut may have left it, and no more leaks than it had. The files are
+/// changed.
 ///
 /// # Errors
 /// What is wrong, as text.
-pub fn judge_reopened(image: &DiskImage, moment: &Moment) -> Result<(), String> {
-    let storage = Arc::new(SnapshotStorage::new(image.clone()));
-    judge_file_reopened(Arc::<SnapshotStorage>::clone(&storage), moment)?;
-    judge_snapshots(&storage.image(), moment, true).map_err(|e| format!("after a write: {e}"))
-}
-
-/// The same for any file, which is changed.
-///
-/// # Errors
-/// What is wrong, as text.
-pub fn judge_file_reopened(storage: Arc<dyn Storage>, moment: &Moment) -> Result<(), String> {
-    let dirty = is_dirty(&storage, moment)?;
+pub fn judge_files_reopened(files: &Files, moment: &Moment) -> Result<(), String> {
+    let dirty = is_dirty(&files.own, moment)?;
     if dirty {
-        mend(&storage)?;
+        mend(files)?;
     }
+    let storage = &*files.own;
     let sharing = moment.sharing.is_some() && !dirty;
-    let leaks = leaks_past_end(&*storage, sharing)?;
-    let image = OpenOptions::new()
-        .open_storage(Arc::clone(&storage))
+    let leaks = leaks_past_end(storage, sharing)?;
+    let image = files
+        .open(&OpenOptions::new())
         .map_err(|e| format!("open for writing after the cut: {e}"))?;
     let size = image.virtual_size();
     let touched = moment.model.touched().next().filter(|n| (n + 1) * SECTOR <= size);
@@ -126,14 +130,14 @@ pub fn judge_file_reopened(storage: Arc<dyn Storage>, moment: &Moment) -> Result
     let bytes = Pattern::new(REOPENED).bytes(at, 512);
     image.write_at(at, &bytes).map_err(|e| format!("write {at:#x} after the cut: {e}"))?;
     image.close().map_err(|e| format!("close after the cut: {e}"))?;
-    let after = leaks_past_end(&*storage, sharing).map_err(|e| format!("after a write: {e}"))?;
+    let after = leaks_past_end(storage, sharing).map_err(|e| format!("after a write: {e}"))?;
     if after > leaks {
         return Err(format!("{leaks} leaks after the cut, {after} after a write and a close"));
     }
     let mut moment = moment.clone();
     // What was written is certain now; the rest of the disk is as the cut left it.
     moment.model.write(at, &bytes);
-    let image = open(storage)?;
+    let image = files.open_read_only()?;
     let mut found = vec![0; 512];
     image.read_at(at, &mut found).map_err(|e| format!("read {at:#x} after a write: {e}"))?;
     moment.model.check(at, &found).map_err(|e| format!("written after the cut: {e}"))?;

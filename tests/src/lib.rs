@@ -20,12 +20,14 @@ mod explorer;
 mod fault_explorer;
 mod fault_plan;
 mod faulty_run;
+mod files;
 mod judge;
 mod layout;
 mod listed;
 mod long_options;
 pub mod long_run;
 mod moment;
+mod name;
 mod named;
 mod op;
 mod program;
@@ -48,14 +50,16 @@ pub use explorer::{Depth, Explorer, Tally};
 pub use fault_explorer::{FaultTally, explore_faults, explore_one_fault};
 pub use fault_plan::FaultPlan;
 pub use faulty_run::{Breach, Ran, count_calls, run_with_fault};
+pub use files::{Files, Fixed};
 pub use judge::{
-    expect_contents, expect_no_corruption, judge, judge_file, judge_file_reopened, judge_reopened,
+    expect_contents, expect_no_corruption, judge, judge_files, judge_files_reopened,
     judge_snapshots, open,
 };
 pub use layout::Layout;
 pub use listed::{Listed, Presence, name};
 pub use long_options::{each_option, number};
 pub use moment::{Moment, Sharing};
+pub use name::Name;
 pub use named::{Sources, code_spans, document, table_rows};
 pub use op::Op;
 pub use program::Program;

@@ -2,7 +2,7 @@
 
 use holstein_testkit::{DiskModel, Pattern};
 
-use crate::{Listed, Op, Presence, Shape};
+use crate::{Listed, Name, Op, Presence, Shape};
 
 /// What the disk holds while it is open, and what it may hold after a power cut.
 #[derive(Clone, Debug)]
@@ -16,6 +16,8 @@ pub struct Moment {
     /// What the header may say of the image, while it is open and after a power cut; empty where nobody
     /// asks.
     pub shapes: Vec<Shape>,
+    /// The base of the image, as an image.
+    pub below: Option<Box<Moment>>,
     /// The snapshots that there may be.
     pub snapshots: Vec<Listed>,
     /// Whether counts may be above the references, under COPIED flags (C2).
@@ -41,6 +43,7 @@ impl Moment {
             sizes: vec![size],
             sizes_after_cut: vec![size],
             shapes: Vec::new(),
+            below: None,
             snapshots: Vec::new(),
             sharing: None,
         }
@@ -61,7 +64,16 @@ impl Moment {
             | Op::Discard { at, len }
             | Op::Compressed { at, len } => at + len <= size,
             Op::Shrink { by } => by < size,
+            // What is below belongs to them too, and changes in a commit.
+            Op::Snapshot(_) if self.below.is_some() => false,
             Op::Snapshot(number) => self.listed(number).is_none(),
+            Op::Rebase(to) => {
+                self.below.is_some() && self.shapes.iter().any(|shape| shape.backing != to)
+            }
+            Op::Commit => {
+                self.below.is_some()
+                    && self.shapes.iter().all(|shape| shape.backing.is_some_and(Name::is_base))
+            }
             Op::Apply(number) | Op::Delete(number) => {
                 self.listed(number).is_some_and(|one| one.now == Presence::Listed)
             }
@@ -83,6 +95,15 @@ impl Moment {
             Op::Amend(amend) => {
                 let new: Vec<_> = self.shapes.iter().filter_map(|s| s.after(amend)).collect();
                 new.into_iter().for_each(|shape| add(&mut self.shapes, shape));
+            }
+            Op::Rebase(backing) => {
+                let new: Vec<_> = self.shapes.iter().map(|s| Shape { backing, ..*s }).collect();
+                new.into_iter().for_each(|shape| add(&mut self.shapes, shape));
+            }
+            Op::Commit => {
+                if let Some(below) = &mut self.below {
+                    below.committed(&self.model, size, false);
+                }
             }
             // COPIED is given back after the counts have fallen.
             Op::Repair => self.sharing = Some(Sharing::Unfinished),
@@ -118,7 +139,14 @@ impl Moment {
             }
             Op::Zero { at, len, .. } => self.model.zero(at, len),
             Op::Discard { at, len } => self.model.discard(at, len),
-            Op::Flush | Op::Repair | Op::Reopen => {
+            Op::Flush | Op::Repair | Op::Reopen | Op::Commit | Op::Rebase(_) => {
+                if let (Op::Commit, Some(below)) = (op, &mut self.below) {
+                    below.committed(&self.model, size, true);
+                }
+                if let Op::Rebase(backing) = op {
+                    self.shapes.iter_mut().for_each(|shape| shape.backing = backing);
+                    self.shapes.dedup();
+                }
                 self.model.flush();
                 self.sizes_after_cut.clone_from(&self.sizes);
                 self.snapshots.retain_mut(Listed::flush);
@@ -186,6 +214,22 @@ impl Moment {
         } else {
             self.model.attempt_replace(&model);
             add(&mut self.sizes, model.size());
+        }
+    }
+
+    /// An image of `size` bytes that reads as `model` was committed into this one, or may have been. What
+    /// lies past its end stays.
+    fn committed(&mut self, model: &DiskModel, size: u64, done: bool) {
+        let old = self.sizes[0];
+        let new = old.max(size);
+        self.enlarge(new);
+        self.model.cover(model, size, done);
+        if done {
+            self.model.flush();
+            self.sizes = vec![new];
+            self.sizes_after_cut = vec![new];
+        } else {
+            add(&mut self.sizes, new);
         }
     }
 

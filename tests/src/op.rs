@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::Amend;
+use crate::{Amend, Name};
 
 /// A request. Prints and parses as `w@300+200` and so on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -60,6 +60,10 @@ pub enum Op {
     Repair,
     /// Changes what the header says of the image: `a:compat2`, `a:width64`, `a:lazy1`.
     Amend(Amend),
+    /// Closes the image, commits it into its base, and opens it again: `commit`.
+    Commit,
+    /// Bases the image on another file, or on none, and opens it again: `b:other`, `b:none`.
+    Rebase(Option<Name>),
     /// Closes the image and opens it again: `o`.
     Reopen,
 }
@@ -79,6 +83,9 @@ impl fmt::Display for Op {
             Self::Apply(number) => write!(f, "s={number}"),
             Self::Delete(number) => write!(f, "s-{number}"),
             Self::Amend(amend) => write!(f, "a:{amend}"),
+            Self::Commit => f.write_str("commit"),
+            Self::Rebase(None) => f.write_str("b:none"),
+            Self::Rebase(Some(name)) => write!(f, "b:{name}"),
             Self::Repair => f.write_str("r"),
             Self::Reopen => f.write_str("o"),
         }
@@ -91,17 +98,22 @@ impl FromStr for Op {
     fn from_str(text: &str) -> Result<Self, String> {
         let bad = || {
             format!(
-                "{text:?} is no operation: w@0+512, z@, k@, d@, c@, f, g+512, g-512, s+1, s=1, s-1, a:compat2, r, o"
+                "{text:?} is no operation: w@0+512, z@, k@, d@, c@, f, g+512, g-512, s+1, s=1, s-1, a:compat2, commit, b:none, r, o"
             )
         };
         match text {
             "f" => return Ok(Self::Flush),
             "o" => return Ok(Self::Reopen),
             "r" => return Ok(Self::Repair),
+            "commit" => return Ok(Self::Commit),
+            "b:none" => return Ok(Self::Rebase(None)),
             _ => {}
         }
         if let Some(amend) = text.strip_prefix("a:") {
             return Ok(Self::Amend(amend.parse()?));
+        }
+        if let Some(name) = text.strip_prefix("b:") {
+            return Ok(Self::Rebase(Some(name.parse()?)));
         }
         let number = |text: &str| text.parse::<u64>().map_err(|_| bad());
         let grow = |by| Self::Grow { by };

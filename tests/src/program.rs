@@ -6,7 +6,7 @@ use std::str::FromStr;
 use holstein::format::Version;
 use holstein_testkit::{DiskModel, Rng};
 
-use crate::{Amend, Config, Layout, Listed, Moment, Op, Shape, Start};
+use crate::{Amend, Config, Layout, Listed, Moment, Name, Op, Shape, Start};
 
 /// Requests on an image that is opened for them and closed after them. Prints and parses as
 /// `v3:512:16/filled/w@0+512,f`.
@@ -33,6 +33,12 @@ impl Program {
         match start {
             Start::Snapshot => alphabet.extend([Op::Apply(0), Op::Delete(0)]),
             Start::Lost | Start::BlockEdge => alphabet.push(Op::Repair),
+            Start::Overlay => {
+                alphabet.retain(|op| !matches!(op, Op::Snapshot(_) | Op::Apply(_) | Op::Delete(_)));
+                alphabet.push(Op::Commit);
+                let names = [None, Some(Name::Alias), Some(Name::Lowest), Some(Name::Other)];
+                alphabet.extend(names.map(Op::Rebase));
+            }
             Start::TableEdge => alphabet.retain(|op| !is_too_much(start, *op)),
             _ => {}
         }
@@ -49,7 +55,13 @@ impl Program {
     /// Whether each request has something to do; the others are those of a shorter program.
     fn makes_sense(&self) -> bool {
         let disk = DiskModel::new(Layout::new(self.config).size);
-        let mut moment = Moment::durable(disk.clone()).of_shape(Shape::of(self.config));
+        let mut shape = Shape::of(self.config);
+        let mut below = None;
+        if self.start == Start::Overlay {
+            shape.backing = Some(Name::Base);
+            below = Some(Box::new(Moment::durable(disk.clone())));
+        }
+        let mut moment = Moment { below, ..Moment::durable(disk.clone()).of_shape(shape) };
         if self.start == Start::Snapshot {
             moment.snapshots.push(Listed::durable(0, disk));
         }
@@ -74,8 +86,22 @@ impl Program {
         let layout = Layout::new(config);
         let mut size = layout.size;
         let count = 3 + rng.below(6);
-        let ops = (0..count).map(|_| random_op(layout, &mut size, rng));
+        let ops = (0..count).map(|_| match start {
+            Start::Overlay if rng.below(5) == 0 => random_move(rng),
+            _ => random_op(layout, &mut size, rng),
+        });
         Self { config, start, ops: ops.filter(|op| !is_too_much(start, *op)).collect() }
+    }
+}
+
+/// A commit or a rebase.
+fn random_move(rng: &mut Rng) -> Op {
+    match rng.below(7) {
+        0..=2 => Op::Commit,
+        3 => Op::Rebase(None),
+        4 => Op::Rebase(Some(Name::Lowest)),
+        5 => Op::Rebase(Some(Name::Other)),
+        _ => Op::Rebase(Some(if rng.coin() { Name::Base } else { Name::Alias })),
     }
 }
 
@@ -184,8 +210,9 @@ mod tests {
     fn programs_print_and_parse() {
         let mut rng = Rng::new(7);
         for config in Config::all() {
-            for _ in 0..50 {
-                let program = Program::random(config, Start::Reuse, &mut rng);
+            for n in 0..50 {
+                let start = if n % 2 == 0 { Start::Reuse } else { Start::Overlay };
+                let program = Program::random(config, start, &mut rng);
                 assert_eq!(program.to_string().parse(), Ok(program));
             }
         }

@@ -4,17 +4,17 @@ use std::sync::Arc;
 
 use holstein::{Image, OpenOptions};
 use holstein_guard::planted::{Bug, plant};
-use holstein_storage::MemStorage;
+use holstein_storage::{MemStorage, Storage};
 use holstein_testkit::{CrashLog, Fault, FaultStorage, RecordingStorage};
 
 use crate::judge::expect_contents;
 use crate::session::{Session, is_refusal};
-use crate::{Base, Moment, Op, Program, Start, WholeSectors};
+use crate::{Base, Files, Moment, Op, Program, Start, WholeSectors};
 
 /// What a run of a program did to its file, and what it owes when.
 #[derive(Debug)]
 pub struct Recorded {
-    /// Everything that happened to the file. Without a fault, request `n` begins at mark `2 * n + 1`
+    /// Everything that happened to the file, and to its base. Without a fault, request `n` begins at mark `2 * n + 1`
     /// and is acknowledged at mark `2 * n + 2`; closing counts as the last request.
     pub log: CrashLog,
     /// What the disk may hold, by mark.
@@ -33,16 +33,17 @@ impl Recorded {
         bug: Option<Bug>,
         fault: Option<Fault>,
     ) -> Result<Self, String> {
-        let storage = RecordingStorage::new(base.storage.clone())
-            .map_err(|e| format!("copy the start: {e}"))?;
-        let storage = Arc::new(FaultStorage::new(WholeSectors::new(storage)));
+        let storages = stack(base).map_err(|e| format!("copy the start: {e}"))?;
+        let storage = Arc::clone(&storages[0]);
+        let shared = |storage: &Arc<Stack>| Arc::<Stack>::clone(storage) as Arc<dyn Storage>;
+        let files = base.files(storages.iter().map(shared).collect());
         // With a fault to come the reads of a judge would be among the calls that fail.
         let judged = bug.is_none() && fault.is_none();
         if let Some(fault) = fault {
             storage.arm(fault);
         }
         let _planted = Planted::new(bug);
-        let mut run = Run { storage, moments: Vec::new(), now: base.moment.clone() };
+        let mut run = Run { storage, files, moments: Vec::new(), now: base.moment.clone() };
         run.moments.push(run.now.clone());
         run.whole(program, judged)?;
         Ok(Self { log: run.recording().log(), moments: run.moments })
@@ -58,18 +59,34 @@ impl Recorded {
 
 type Stack = FaultStorage<WholeSectors<RecordingStorage<MemStorage>>>;
 
+/// Copies of all files of a start, recorded together.
+fn stack(base: &Base) -> std::io::Result<Vec<Arc<Stack>>> {
+    let mut all: Vec<Arc<Stack>> = Vec::new();
+    for file in &base.storages {
+        let next = match all.first() {
+            None => FaultStorage::new(WholeSectors::new(RecordingStorage::new(file.clone())?)),
+            Some(first) => {
+                let recorded = RecordingStorage::beside(first.inner().inner(), file.clone())?;
+                FaultStorage::beside(first, WholeSectors::new(recorded))
+            }
+        };
+        all.push(Arc::new(next));
+    }
+    Ok(all)
+}
+
 /// A run under way.
 struct Run {
+    /// The first file.
     storage: Arc<Stack>,
+    files: Files,
     moments: Vec<Moment>,
     now: Moment,
 }
 
 impl Run {
     fn whole(&mut self, program: &Program, judged: bool) -> Result<(), String> {
-        let storage = Arc::clone(&self.storage);
-        let open = || options(program).open_storage(Arc::<Stack>::clone(&storage));
-        let opened = Session::new(open);
+        let opened = Session::over(&self.files, options(program));
         let Some(mut session) = self.unless_faulty("open for the program", opened)? else {
             return Ok(());
         };

@@ -1,6 +1,12 @@
 //! States judged by the real `qemu-img check`.
 
-use holstein_testkit::{DiskImage, Oracle, TempDir, Verdict, Version};
+use std::path::Path;
+
+use holstein_storage::Storage;
+use holstein_testkit::{Oracle, TempDir, Verdict, Version};
+use holstein_units::HostOffset;
+
+use crate::{Files, Name};
 
 /// Runs `qemu-img check` on states that are written to files.
 #[derive(Debug)]
@@ -19,17 +25,32 @@ impl SecondOpinion {
         Some(Self { oracle, dir })
     }
 
-    /// Judges one state.
+    /// Judges one state; what lies below the image is written out beside it.
     ///
     /// # Errors
     /// What `qemu-img` says of it, if it finds more than leaks.
-    pub fn judge(&self, image: &DiskImage) -> Result<(), String> {
+    pub fn judge(&self, files: &Files) -> Result<(), String> {
         let path = self.dir.file("state");
-        image.write_to(&path).map_err(|e| format!("write a state out: {e}"))?;
+        let write = |storage: &dyn Storage, path: &Path| {
+            write_out(storage, path).map_err(|e| format!("write a state out: {e}"))
+        };
+        write(&*files.own, &path)?;
+        for name in Name::each() {
+            if let Some(storage) = files.named(name) {
+                write(&*storage, &self.dir.file(name.text()))?;
+            }
+        }
         match self.oracle.check(&path) {
             Ok((Verdict::Clean | Verdict::Leaks, _)) => Ok(()),
             Ok((Verdict::Corrupt, said)) => Err(format!("qemu-img check: {}", said.trim())),
             Err(error) => Err(format!("qemu-img {error}")),
         }
     }
+}
+
+fn write_out(storage: &dyn Storage, path: &Path) -> std::io::Result<()> {
+    let len = usize::try_from(storage.len()?).map_err(std::io::Error::other)?;
+    let mut bytes = vec![0; len];
+    storage.read_at(HostOffset::new(0), &mut bytes)?;
+    std::fs::write(path, bytes)
 }

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use holstein::check::{self, RepairKind, RepairOptions};
-use holstein::{Error, ErrorKind, Image, Preallocation};
+use holstein::{Error, ErrorKind, Image, OpenOptions, Preallocation};
 
 use crate::moment::bytes;
-use crate::{Op, name};
+use crate::{Files, Op, name};
 
 /// Opens the image.
 type Open<'a> = Box<dyn Fn() -> Result<Image, Error> + 'a>;
@@ -15,6 +15,8 @@ type Open<'a> = Box<dyn Fn() -> Result<Image, Error> + 'a>;
 pub struct Session<'a> {
     open: Open<'a>,
     image: Option<Image>,
+    /// What a commit and a rebase need beside the image.
+    files: Option<Files>,
 }
 
 impl std::fmt::Debug for Session<'_> {
@@ -30,7 +32,17 @@ impl<'a> Session<'a> {
     /// What the library says.
     pub fn new(open: impl Fn() -> Result<Image, Error> + 'a) -> Result<Self, Error> {
         let image = Some(open()?);
-        Ok(Self { open: Box::new(open), image })
+        Ok(Self { open: Box::new(open), image, files: None })
+    }
+
+    /// A session on an image over the files that it names.
+    ///
+    /// # Errors
+    /// What the library says.
+    pub fn over(files: &Files, options: OpenOptions) -> Result<Session<'static>, Error> {
+        let (own, open) = (files.clone(), files.clone());
+        let session = Session::new(move || open.open(&options))?;
+        Ok(Session { files: Some(own), ..session })
     }
 
     /// The image, unless it could not be opened again.
@@ -61,6 +73,20 @@ impl<'a> Session<'a> {
             Op::Apply(number) => image.apply_snapshot(&*name(number)),
             Op::Delete(number) => image.delete_snapshot(&*name(number)),
             Op::Amend(amend) => image.amend(&amend.options(), &mut |_, _| {}),
+            Op::Commit => {
+                self.close()?;
+                self.files().commit()?;
+                self.image = Some((self.open)()?);
+                Ok(())
+            }
+            Op::Rebase(to) => {
+                // As a command does, which is over after it, whatever came of it.
+                let image = self.image.take().expect("it was opened above");
+                let rebased = self.files().rebase(&image, to);
+                rebased.and(image.close())?;
+                self.image = Some((self.open)()?);
+                Ok(())
+            }
             Op::Repair => {
                 let storage = Arc::clone(image.storage());
                 self.close()?;
@@ -75,6 +101,10 @@ impl<'a> Session<'a> {
                 Ok(())
             }
         }
+    }
+
+    fn files(&self) -> &Files {
+        self.files.as_ref().expect("a program over a base has its files")
     }
 
     /// Closes the image, if it is open.

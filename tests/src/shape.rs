@@ -6,9 +6,9 @@ use std::str::FromStr;
 use holstein::AmendOptions;
 use holstein::format::{CompatibleFeatures, Header, Version};
 
-use crate::Config;
+use crate::{Config, Name};
 
-/// Version, refcount width and lazy refcounts of an image.
+/// Version, refcount width, lazy refcounts and backing file of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
     /// The version of the format.
@@ -17,6 +17,8 @@ pub struct Shape {
     pub refcount_bits: u32,
     /// Whether counts may be behind, under the dirty bit.
     pub lazy: bool,
+    /// What it is based on.
+    pub backing: Option<Name>,
 }
 
 impl Shape {
@@ -24,16 +26,20 @@ impl Shape {
     #[must_use]
     pub fn of(config: Config) -> Self {
         let Config { version, refcount_bits, lazy, .. } = config;
-        Self { version, refcount_bits, lazy }
+        Self { version, refcount_bits, lazy, backing: None }
     }
 
-    /// What a header says.
+    /// What a header says; a name that is none of those here is none.
     #[must_use]
     pub fn read(header: &Header) -> Self {
         Self {
             version: header.version,
             refcount_bits: header.refcount_order.bits(),
             lazy: header.compatible.contains(CompatibleFeatures::LAZY_REFCOUNTS),
+            backing: header
+                .backing_file
+                .as_deref()
+                .and_then(|name| String::from_utf8_lossy(name).parse().ok()),
         }
     }
 
@@ -125,7 +131,7 @@ mod tests {
     fn version_2_has_one_width_and_no_lazy_refcounts() {
         let lazy = Shape { lazy: true, ..Shape::of(Config::SMALL) };
         let old = lazy.after(Amend::Compat(Version::V2)).expect("it can be amended");
-        assert_eq!(old, Shape { version: Version::V2, refcount_bits: 16, lazy: false });
+        assert_eq!(old, Shape { version: Version::V2, lazy: false, ..lazy });
         for amend in [Amend::Width(8), Amend::Lazy(true), Amend::Lazy(false)] {
             assert_eq!(old.after(amend), None, "{amend}");
         }

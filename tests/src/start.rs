@@ -29,12 +29,21 @@ pub enum Start {
     Lost,
     /// Compressed clusters; made by `qemu-io`.
     Compressed,
+    /// Data over a shorter base with data of its own, which is over a third image.
+    Overlay,
 }
 
 impl Start {
     /// Those made by Holstein alone.
-    pub const OWN: [Self; 6] =
-        [Self::Empty, Self::Filled, Self::Zeroed, Self::Reuse, Self::BlockEdge, Self::TableEdge];
+    pub const OWN: [Self; 7] = [
+        Self::Empty,
+        Self::Filled,
+        Self::Zeroed,
+        Self::Reuse,
+        Self::BlockEdge,
+        Self::TableEdge,
+        Self::Overlay,
+    ];
     /// Those that need the reference programs.
     pub const FOREIGN: [Self; 3] = [Self::Snapshot, Self::Lost, Self::Compressed];
 
@@ -43,6 +52,8 @@ impl Start {
     pub fn fits(self, config: Config) -> bool {
         match self {
             Self::Zeroed => config.version == Version::V3,
+            // There are two of all its clusters.
+            Self::Overlay => config.cluster <= 64 << 10,
             Self::BlockEdge => config.counters_per_block() <= 1 << 15,
             // All blocks that a table of one cluster names.
             Self::TableEdge => config.counters_per_block() * (config.cluster / 8) <= 1 << 15,
@@ -65,6 +76,7 @@ impl Start {
             Self::BlockEdge | Self::TableEdge => {
                 vec![vec![Op::Write { at: layout.at(1), len: c }]]
             }
+            Self::Overlay => vec![vec![Op::Write { at: layout.at(3), len: c }]],
             Self::Zeroed => vec![vec![
                 Op::Write { at: layout.at(0), len: 4 * c },
                 Op::Flush,
@@ -84,7 +96,7 @@ impl Start {
     }
 }
 
-const NAMES: [(Start, &str); 9] = [
+const NAMES: [(Start, &str); 10] = [
     (Start::Empty, "empty"),
     (Start::Filled, "filled"),
     (Start::Zeroed, "zeroed"),
@@ -94,6 +106,7 @@ const NAMES: [(Start, &str); 9] = [
     (Start::Snapshot, "snapshot"),
     (Start::Lost, "lost"),
     (Start::Compressed, "compressed"),
+    (Start::Overlay, "overlay"),
 ];
 
 impl fmt::Display for Start {

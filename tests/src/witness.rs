@@ -33,6 +33,13 @@ impl Seen {
         self.failed.iter().any(|failed| !kinds.iter().any(|kind| name(*kind) == *failed))
     }
 
+    /// Adds what was seen of another file.
+    pub fn add(&mut self, other: &Self) {
+        self.failed.extend(&other.failed);
+        self.flush_failed |= other.flush_failed;
+        self.changes_after += other.changes_after;
+    }
+
     /// Whether any call failed.
     #[must_use]
     pub fn failed(&self) -> bool {

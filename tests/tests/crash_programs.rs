@@ -77,7 +77,7 @@ fn crash_random_programs_on_small_clusters() {
 fn crash_some_programs_of_two_in_every_configuration() {
     for config in Config::all() {
         let every = match config.cluster {
-            512 => 5,
+            512 => 7,
             65536 => 17,
             _ => 61,
         };
@@ -90,7 +90,7 @@ fn crash_some_programs_of_two_in_every_configuration() {
 fn crash_after_a_fault() {
     let config = Config::SMALL;
     let mut explorer = Explorer::new(depth(config));
-    for program in starts(config).flat_map(|s| Program::all(config, s, 2)).step_by(17) {
+    for program in starts(config).flat_map(|s| Program::all(config, s, 2)).step_by(23) {
         explorer.explore_every_fault(&program).expect("the start can be made");
     }
     expect_none(&explorer, "after faults");

@@ -22,7 +22,7 @@ fn explore(config: Config, starts: &[Start], every: usize) {
 
 #[test]
 fn fault_at_every_call_of_programs_of_two() {
-    explore(Config::SMALL, &Start::OWN, 11);
+    explore(Config::SMALL, &Start::OWN, 13);
 }
 
 #[test]

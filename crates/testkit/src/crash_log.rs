@@ -1,4 +1,4 @@
-//! The record of what was done to a file.
+//! The record of what was done to a file, or to several.
 
 use std::fmt;
 use std::sync::Arc;
@@ -45,27 +45,56 @@ impl fmt::Display for Entry {
     }
 }
 
-/// All that happened to a file, in order; made by [`crate::RecordingStorage::log`].
+/// All that happened to a file, or to several, in order; made by [`crate::RecordingStorage::log`].
 ///
 /// Positions count entries: position `n` is the moment after entry `n - 1` and before entry `n`.
-/// Printing it lists all entries with their numbers.
+/// Printing it lists all entries with their numbers. What is said of the file is said of the first.
 #[derive(Clone, Debug)]
 pub struct CrashLog {
-    initial: DiskImage,
+    initial: Vec<DiskImage>,
     entries: Vec<Entry>,
+    /// The number of the file of each entry.
+    files: Vec<usize>,
 }
 
 impl CrashLog {
     /// A log of these entries, on a file that was durable as `initial` before them.
     #[must_use]
     pub fn new(initial: DiskImage, entries: Vec<Entry>) -> Self {
-        Self { initial, entries }
+        Self::of_files(vec![initial], entries.into_iter().map(|entry| (0, entry)).collect())
+    }
+
+    /// A log of these entries on several files; each comes with the number of its file.
+    ///
+    /// # Panics
+    /// If there is no file, or not the one of an entry.
+    #[must_use]
+    pub fn of_files(initial: Vec<DiskImage>, entries: Vec<(usize, Entry)>) -> Self {
+        assert!(!initial.is_empty(), "a log is one of a file at least");
+        let (files, entries): (Vec<usize>, Vec<Entry>) = entries.into_iter().unzip();
+        assert!(files.iter().all(|file| *file < initial.len()), "an entry of no file");
+        Self { initial, entries, files }
     }
 
     /// What the file held before the first entry.
     #[must_use]
     pub fn initial(&self) -> &DiskImage {
+        &self.initial[0]
+    }
+
+    /// What each of the files held before the first entry.
+    #[must_use]
+    pub fn initial_files(&self) -> &[DiskImage] {
         &self.initial
+    }
+
+    /// The number of the file of an entry.
+    ///
+    /// # Panics
+    /// If there is no such entry.
+    #[must_use]
+    pub fn file_of(&self, entry: usize) -> usize {
+        self.files[entry]
     }
 
     /// What happened.
@@ -79,7 +108,8 @@ impl CrashLog {
         0..=self.entries.len()
     }
 
-    /// The position after the last barrier that was completed before `cut`; 0 if there was none.
+    /// The position after the last barrier of any file that was completed before `cut`; 0 if there was
+    /// none.
     #[must_use]
     pub fn flushed_before(&self, cut: usize) -> usize {
         let before = &self.entries[..cut.min(self.entries.len())];
@@ -107,8 +137,9 @@ impl CrashLog {
     /// The file if everything before `cut` arrived: what a killed process leaves.
     #[must_use]
     pub fn image_at(&self, cut: usize) -> DiskImage {
-        let mut image = self.initial.clone();
-        for entry in &self.entries[..cut.min(self.entries.len())] {
+        let mut image = self.initial[0].clone();
+        let before = self.entries.iter().zip(&self.files).take(cut);
+        for (entry, _) in before.filter(|(_, file)| **file == 0) {
             entry.apply(&mut image, u64::MAX);
         }
         image
@@ -117,8 +148,11 @@ impl CrashLog {
 
 impl fmt::Display for CrashLog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (number, entry) in self.entries.iter().enumerate() {
-            writeln!(f, "{number:5} {entry}")?;
+        for (number, (entry, file)) in self.entries.iter().zip(&self.files).enumerate() {
+            match file {
+                0 => writeln!(f, "{number:5} {entry}")?,
+                file => writeln!(f, "{number:5} file {file}: {entry}")?,
+            }
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! One file that a power cut can leave behind.
+//! One file that a power cut can leave behind, and those beside it.
 
 use std::fmt;
 
@@ -9,6 +9,8 @@ use crate::{DiskImage, SnapshotStorage};
 pub struct CrashState {
     /// Its content.
     pub image: DiskImage,
+    /// The contents of the other files of the log.
+    pub beside: Vec<DiskImage>,
     /// The hash of length and content; equal for equal files.
     pub hash: u128,
     /// The first position of the log at which a cut can leave this.
@@ -16,7 +18,7 @@ pub struct CrashState {
     /// The last position at which a cut can leave this: that of the next barrier, or the end. What
     /// was acknowledged before is owed by this state too.
     pub until: usize,
-    /// The position after the last barrier that was completed; all before it has arrived.
+    /// The position after the last barrier that was completed; all before it has arrived, of its file.
     pub flushed: usize,
     /// The last note before [`CrashState::until`].
     pub mark: Option<u64>,
@@ -53,7 +55,7 @@ pub struct Torn {
     pub bytes: u64,
 }
 
-/// Which of the changes since the last barrier arrived. Changes after the last one listed did not.
+/// Which of the changes since the last barrier of their file arrived. Changes after the last one listed did not.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Choice {
     /// Numbers in the log of those that did.

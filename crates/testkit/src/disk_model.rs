@@ -112,18 +112,25 @@ impl DiskModel {
 
     /// The disk has become what `other` is now, as when a snapshot is applied.
     pub fn replace(&mut self, other: &Self) {
-        self.become_of(other, Certainty::Done);
+        self.become_of(other, u64::MAX, Certainty::Done);
     }
 
     /// The disk is becoming what `other` is now, or that failed.
     pub fn attempt_replace(&mut self, other: &Self) {
-        self.become_of(other, Certainty::Maybe);
+        self.become_of(other, u64::MAX, Certainty::Maybe);
     }
 
-    fn become_of(&mut self, other: &Self, certainty: Certainty) {
+    /// The first `size` bytes have become what `other` is now, or are becoming it where that is not
+    /// `done`.
+    pub fn cover(&mut self, other: &Self, size: u64, done: bool) {
+        let certainty = if done { Certainty::Done } else { Certainty::Maybe };
+        self.become_of(other, size, certainty);
+    }
+
+    fn become_of(&mut self, other: &Self, size: u64, certainty: Certainty) {
         let zeros = vec![None];
         let numbers: std::collections::BTreeSet<u64> =
-            self.touched().chain(other.touched()).collect();
+            self.touched().chain(other.touched()).filter(|n| *n < size.div_ceil(SECTOR)).collect();
         for number in numbers {
             let new = other.sectors.get(&number).map_or(&zeros, |sector| &sector.now);
             let sector = self
@@ -402,6 +409,20 @@ mod tests {
         assert_eq!(disk.check_after_cut(0, &sector(1, 0)), Ok(()));
         disk.flush();
         assert!(disk.check_after_cut(0, &sector(1, 0)).is_err());
+    }
+
+    #[test]
+    fn a_disk_is_covered_up_to_a_size() {
+        let mut disk = DiskModel::new(1024);
+        disk.write(512, &sector(1, 1));
+        let mut other = DiskModel::new(1024);
+        other.write(0, &sector(2, 0));
+        disk.cover(&other, 512, false);
+        assert_eq!(disk.check(0, &[0; 512]), Ok(()));
+        disk.cover(&other, 512, true);
+        assert_eq!(disk.check(0, &sector(2, 0)), Ok(()));
+        assert!(disk.check(0, &[0; 512]).is_err());
+        assert_eq!(disk.check(512, &sector(1, 1)), Ok(()));
     }
 
     #[test]

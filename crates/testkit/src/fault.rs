@@ -1,7 +1,7 @@
 //! Storage that fails on purpose.
 
 use std::io::{self, IoSlice, IoSliceMut};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use holstein_storage::{Capabilities, Storage};
 use holstein_units::{HostOffset, HostRange, SECTOR};
@@ -102,7 +102,7 @@ pub struct Fault {
 #[derive(Debug)]
 pub struct FaultStorage<S> {
     inner: S,
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
 }
 
 #[derive(Debug, Default)]
@@ -116,7 +116,12 @@ struct State {
 impl<S: Storage> FaultStorage<S> {
     /// Storage without a fault.
     pub fn new(inner: S) -> Self {
-        Self { inner, state: Mutex::new(State::default()) }
+        Self { inner, state: Arc::default() }
+    }
+
+    /// Storage that shares its fault with another: calls to any of the two count.
+    pub fn beside(other: &Self, inner: S) -> Self {
+        Self { inner, state: Arc::clone(&other.state) }
     }
 
     /// Arms `fault`, in place of any other; the calls that it counts are counted from now.

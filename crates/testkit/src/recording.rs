@@ -1,7 +1,7 @@
 //! Storage that remembers what was done to it.
 
 use std::io::{self, IoSlice, IoSliceMut};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use holstein_storage::{Capabilities, Storage};
 use holstein_units::{HostOffset, HostRange};
@@ -9,7 +9,8 @@ use holstein_units::{HostOffset, HostRange};
 use crate::snapshot::gather;
 use crate::{CrashLog, DiskImage, Entry};
 
-/// Passes everything on to `S` and records each change and barrier that succeeded, in order.
+/// Passes everything on to `S` and records each change and barrier that succeeded, in order, of this
+/// file alone or of several ([`RecordingStorage::beside`]).
 ///
 /// Changes are made and recorded one at a time. To have faults in the record as they happened, put
 /// a [`crate::FaultStorage`] around this one, not inside: what the fault lets through arrives here
@@ -17,8 +18,16 @@ use crate::{CrashLog, DiskImage, Entry};
 #[derive(Debug)]
 pub struct RecordingStorage<S> {
     inner: S,
-    initial: DiskImage,
-    entries: Mutex<Vec<Entry>>,
+    /// The number of this file in the record.
+    file: usize,
+    record: Arc<Mutex<Record>>,
+}
+
+/// What several files have in common.
+#[derive(Debug, Default)]
+struct Record {
+    initial: Vec<DiskImage>,
+    entries: Vec<(usize, Entry)>,
 }
 
 impl<S: Storage> RecordingStorage<S> {
@@ -27,6 +36,19 @@ impl<S: Storage> RecordingStorage<S> {
     /// # Errors
     /// Whatever reading `inner` says.
     pub fn new(inner: S) -> io::Result<Self> {
+        Self::recorded_in(inner, Arc::default())
+    }
+
+    /// Records another file into the same record, in the order in which the changes of all come. A
+    /// barrier is one of its file alone.
+    ///
+    /// # Errors
+    /// Whatever reading `inner` says.
+    pub fn beside(other: &Self, inner: S) -> io::Result<Self> {
+        Self::recorded_in(inner, Arc::clone(&other.record))
+    }
+
+    fn recorded_in(inner: S, record: Arc<Mutex<Record>>) -> io::Result<Self> {
         let mut initial = DiskImage::new();
         let len = inner.len()?;
         initial.set_len(len);
@@ -50,18 +72,25 @@ impl<S: Storage> RecordingStorage<S> {
             at = end;
         }
         initial.rebase();
-        Ok(Self { inner, initial, entries: Mutex::new(Vec::new()) })
+        let file = {
+            let mut record = record.lock().unwrap_or_else(PoisonError::into_inner);
+            record.initial.push(initial);
+            record.initial.len() - 1
+        };
+        Ok(Self { inner, file, record })
     }
 
     /// What happened up to now.
     #[must_use]
     pub fn log(&self) -> CrashLog {
-        CrashLog::new(self.initial.clone(), self.lock().clone())
+        let record = self.lock();
+        CrashLog::of_files(record.initial.clone(), record.entries.clone())
     }
 
     /// Puts a note into the record, such as the number of the operation that was acknowledged last.
     pub fn mark(&self, note: u64) {
-        self.lock().push(Entry::Mark(note));
+        let file = self.file;
+        self.lock().entries.push((file, Entry::Mark(note)));
     }
 
     /// The storage beneath.
@@ -69,14 +98,14 @@ impl<S: Storage> RecordingStorage<S> {
         &self.inner
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Entry>> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Record> {
+        self.record.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn record(&self, entry: Entry, change: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
-        let mut entries = self.lock();
+        let mut record = self.lock();
         change()?;
-        entries.push(entry);
+        record.entries.push((self.file, entry));
         Ok(())
     }
 }

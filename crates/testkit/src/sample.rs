@@ -3,6 +3,9 @@
 //! Changes between two completed barriers arrive in any combination. A combination whose last change
 //! is number `n` can be left by a cut at any moment from then until the next barrier is complete, so
 //! each is visited once, with both ends of that span, instead of once for every cut.
+//!
+//! A barrier is one of its file alone: what was written to other files before it stays open, and is
+//! combined with what comes after it.
 
 use std::collections::HashSet;
 
@@ -72,21 +75,20 @@ impl CrashLog {
         visit: &mut dyn FnMut(&CrashState) -> Result<(), E>,
     ) -> Result<Counts, E> {
         let mut counts = Counts::default();
-        let mut base = self.initial().clone();
-        base.rebase();
+        let mut bases = self.initial_files().to_vec();
+        bases.iter_mut().for_each(DiskImage::rebase);
+        let mut changes: Vec<Change<'_>> = Vec::new();
         let mut rng = Rng::new(options.seed);
         let mut flushed = 0;
         loop {
             let rest = &self.entries()[flushed..];
             let barrier = rest.iter().position(|entry| *entry == Entry::Flush);
             let until = barrier.map_or(self.entries().len(), |n| flushed + n);
-            let changes = (flushed..)
-                .zip(&self.entries()[flushed..until])
-                .filter(|(_, entry)| entry.is_change())
-                .map(|(number, entry)| Change::new(number, entry))
-                .collect::<Vec<_>>();
+            let new = (flushed..).zip(&self.entries()[flushed..until]);
+            let new = new.filter(|(_, entry)| entry.is_change());
+            changes.extend(new.map(|(n, entry)| Change::new(n, self.file_of(n), entry)));
             let mut window = Window {
-                base: &base,
+                bases: &bases,
                 changes: &changes,
                 flushed,
                 until,
@@ -98,21 +100,22 @@ impl CrashLog {
                 visit,
             };
             window.explore(&mut rng)?;
-            for change in &changes {
-                change.apply(&mut base);
-            }
-            base.rebase();
             if barrier.is_none() {
                 return Ok(counts);
             }
+            let file = self.file_of(until);
+            for change in changes.extract_if(.., |change| change.file == file) {
+                change.apply(&mut bases[file]);
+            }
+            bases[file].rebase();
             flushed = until + 1;
         }
     }
 }
 
-/// The changes between two completed barriers.
+/// The changes that are open between two completed barriers.
 struct Window<'a, E> {
-    base: &'a DiskImage,
+    bases: &'a [DiskImage],
     changes: &'a [Change<'a>],
     flushed: usize,
     until: usize,
@@ -171,38 +174,42 @@ impl<E> Window<'_, E> {
     /// Visits what is left if of the changes exactly `picked` arrive, and its variants, among them
     /// those with each of `torn` torn.
     fn combination(&mut self, picked: &[usize], torn: &[usize]) -> Result<(), E> {
-        let mut image = self.base.clone();
+        let mut images = self.bases.to_vec();
         for &n in picked {
-            self.changes[n].apply(&mut image);
+            self.changes[n].apply(&mut images[self.changes[n].file]);
         }
-        let grown = if self.options.growth { self.lost_growth(picked, image.len()) } else { None };
-        self.state(image.clone(), picked, None, None)?;
-        if let Some(len) = grown {
-            image.grow(len);
-            self.state(image, picked, None, Some(len))?;
+        self.state(images.clone(), picked, None, None)?;
+        let files = if self.options.growth { images.len() } else { 0 };
+        for file in 0..files {
+            if let Some(len) = self.lost_growth(file, picked, images[file].len()) {
+                let mut images = images.clone();
+                images[file].grow(len);
+                self.state(images, picked, None, Some(len))?;
+            }
         }
         for &n in torn {
             for bytes in self.changes[n].borders() {
-                let mut image = self.base.clone();
+                let mut images = self.bases.to_vec();
                 for &m in picked {
                     let most = if m == n { bytes } else { u64::MAX };
-                    self.changes[m].apply_part(&mut image, most);
+                    self.changes[m].apply_part(&mut images[self.changes[m].file], most);
                 }
                 let torn = Torn { entry: self.changes[n].number, bytes };
-                self.state(image, picked, Some(torn), None)?;
+                self.state(images, picked, Some(torn), None)?;
             }
         }
         Ok(())
     }
 
-    /// The length that a lost change could have grown the file to, where that shows. Of changes after
+    /// The length that a lost change could have grown a file to, where that shows. Of changes after
     /// the last picked one, only the next is considered.
-    fn lost_growth(&self, picked: &[usize], len: u64) -> Option<u64> {
+    fn lost_growth(&self, file: usize, picked: &[usize], len: u64) -> Option<u64> {
         let end = picked.last().map_or(1, |last| last + 2).min(self.changes.len());
-        let is_cut = |n: &usize| matches!(self.changes[*n].entry, Entry::SetLen(_));
+        let here = |n: &usize| self.changes[*n].file == file;
+        let is_cut = |n: &usize| here(n) && matches!(self.changes[*n].entry, Entry::SetLen(_));
         let start = picked.iter().rev().copied().find(is_cut).map_or(0, |n| n + 1);
         (start..end)
-            .filter(|n| picked.binary_search(n).is_err())
+            .filter(|n| here(n) && picked.binary_search(n).is_err())
             .filter_map(|n| self.changes[n].entry.grows_to())
             .max()
             .filter(|&grown| grown > len)
@@ -210,12 +217,12 @@ impl<E> Window<'_, E> {
 
     fn state(
         &mut self,
-        mut image: DiskImage,
+        mut images: Vec<DiskImage>,
         picked: &[usize],
         torn: Option<Torn>,
         grown: Option<u64>,
     ) -> Result<(), E> {
-        let hash = image.content_hash();
+        let hash = hash_of(&mut images);
         if !self.seen.insert(hash) {
             self.counts.equal += 1;
             return Ok(());
@@ -224,10 +231,12 @@ impl<E> Window<'_, E> {
         let last = picked.last().map_or(0, |last| last + 1);
         let first_cut = |n: usize| self.changes[n].number + 1;
         let number = |n: &usize| self.changes[*n].number;
+        let image = images.remove(0);
         let state = CrashState {
             image,
+            beside: images,
             hash,
-            cut: last.checked_sub(1).map_or(self.flushed, first_cut),
+            cut: last.checked_sub(1).map_or(0, first_cut).max(self.flushed),
             until: self.until,
             flushed: self.flushed,
             mark: self.mark,
@@ -246,15 +255,21 @@ impl<E> Window<'_, E> {
     }
 }
 
+/// The hash of several files; that of the file for one.
+fn hash_of(images: &mut [DiskImage]) -> u128 {
+    (0..).zip(images).fold(0, |hash, (n, image)| hash ^ image.content_hash().rotate_left(8 * n))
+}
+
 /// A change with the chunks that it writes as a whole hashed once.
 struct Change<'a> {
     number: usize,
+    file: usize,
     entry: &'a Entry,
     whole: Vec<(u64, Option<Arc<Chunk>>)>,
 }
 
 impl<'a> Change<'a> {
-    fn new(number: usize, entry: &'a Entry) -> Self {
+    fn new(number: usize, file: usize, entry: &'a Entry) -> Self {
         let mut whole = Vec::new();
         if let Entry::Write { at, data } = entry {
             let (first, inside) = place(at.get());
@@ -262,7 +277,7 @@ impl<'a> Change<'a> {
             let (chunks, _) = data.get(skip..).unwrap_or(&[]).as_chunks::<CHUNK>();
             whole = (first..).zip(chunks).map(|(n, c)| (n, Chunk::new(n, Box::new(*c)))).collect();
         }
-        Self { number, entry, whole }
+        Self { number, file, entry, whole }
     }
 
     fn apply(&self, image: &mut DiskImage) {

@@ -159,6 +159,7 @@ impl Side for Tools {
                 command.push(place.image().into());
                 return self.img(&command);
             }
+            Op::Commit | Op::Rebase(_) => return Err(format!("{op}: twins have no such files")),
             Op::Repair => {
                 self.flush(row, place)?;
                 let mut check = words("check -q -f qcow2 -r all");
