@@ -128,8 +128,8 @@ macro_rules! transcripts {
 }
 
 transcripts!(
-    amend, bitmap, blkdebug, chain, check, compare, compress, convert, create, data_file, dd,
-    encrypt, luks, secrets, info, map, measure, options, overlap, resize, snapshot
+    amend, bitmap, bitmaps, blkdebug, chain, check, compare, compress, convert, create, data_file,
+    dd, encrypt, luks, secrets, info, map, measure, options, overlap, resize, snapshot
 );
 
 #[test]
@@ -243,16 +243,38 @@ fn a_granularity_is_taken_as_it_is_given() -> TestResult {
 }
 
 #[test]
+fn bitmaps_that_are_lost_are_told_of_and_the_status_says_so() -> TestResult {
+    let scratch = Scratch::new("lost")?;
+    let (dir, bin) = (scratch.join("ours"), scratch.join("bin"));
+    let run = |line: &str| shell(line, &dir, &bin);
+    assert!(run("qemu-img create -q -f qcow2 a.qcow2 1G")?.status.success());
+    assert!(run("qemu-img bitmap --add a.qcow2 b")?.status.success());
+    // The file has no room left for another table and directory.
+    let file = fs::OpenOptions::new().write(true).open(dir.join("a.qcow2"))?;
+    let size = file.metadata()?.len().next_multiple_of(65_536);
+    file.set_len(size)?;
+    let full = format!("driver=qcow2,file.driver=raw,file.size={size},file.file.filename=a.qcow2");
+    for line in
+        ["qemu-img amend -o lazy_refcounts=on --image-opts", "qemu-io -c flush --image-opts"]
+    {
+        let output = run(&format!("{line} {full}"))?;
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{line}: {text}");
+        assert!(text.contains("Lost persistent bitmaps"), "{line}: {text}");
+        assert!(text.contains("'b' to file: No space left on device"), "{line}: {text}");
+    }
+    let info = run("qemu-img info a.qcow2")?;
+    assert!(String::from_utf8_lossy(&info.stdout).contains("in-use"), "{info:?}");
+    Ok(())
+}
+
+#[test]
 fn what_this_version_lacks_is_refused_by_name() -> TestResult {
     let scratch = Scratch::new("refused")?;
     let (dir, bin) = (scratch.join("ours"), scratch.join("bin"));
     let run = |line: &str| shell(line, &dir, &bin);
     assert!(run("qemu-img create -q -f qcow2 a.qcow2 1M")?.status.success());
-    for line in [
-        "qemu-img convert --bitmaps -O qcow2 a.qcow2 b.qcow2",
-        "qemu-img create -f vmdk b.vmdk 1M",
-        "qemu-img info nbd://localhost/x",
-    ] {
+    for line in ["qemu-img create -f vmdk b.vmdk 1M", "qemu-img info nbd://localhost/x"] {
         let output = run(line)?;
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(1), "{line}: {text}");

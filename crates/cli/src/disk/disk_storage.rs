@@ -87,7 +87,12 @@ impl Storage for DiskStorage {
 impl DiskStorage {
     fn grow_to(&self, end: u64) -> io::Result<()> {
         if end > self.disk.len() {
-            self.disk.truncate(end.next_multiple_of(512), Preallocation::Off).map_err(os_error)?;
+            let grown = self.disk.truncate(end.next_multiple_of(512), Preallocation::Off);
+            grown.map_err(|error| match error.errno() {
+                // A window of a given size is full.
+                libc::ENOTSUP => io::Error::from_raw_os_error(libc::ENOSPC),
+                _ => os_error(error),
+            })?;
         }
         Ok(())
     }

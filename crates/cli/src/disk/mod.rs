@@ -29,7 +29,7 @@ use holstein_storage::FileIdentity;
 use crate::node::Debugger;
 
 pub(crate) use backing::{BackingDisks, os_error};
-pub(crate) use bitmaps::{Bitmaps, NODE, no_bitmap};
+pub(crate) use bitmaps::{Bitmaps, NODE, bitmap_error, no_bitmap};
 pub(crate) use disk_storage::DiskStorage;
 pub(crate) use error::DiskError;
 pub(crate) use info::DiskInfo;

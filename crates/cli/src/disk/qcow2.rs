@@ -13,7 +13,7 @@ use holstein::{
 use holstein_storage::FileIdentity;
 use holstein_units::HostOffset;
 
-use super::bitmaps::bitmap_error;
+use super::bitmaps::{bitmap_error, lost_bitmap};
 use super::{
     BackingDisks, Bitmaps, CompressedWrite, Disk, DiskError, DiskInfo, Preallocation, Result,
     Snapshots, Status,
@@ -389,9 +389,10 @@ impl Disk for Qcow2Disk {
     fn close(self: Box<Self>) -> Result<()> {
         let Self { engine, told, .. } = *self;
         match engine {
-            Engine::Write(image) => {
-                image.close().map_err(|error| unflushed(told.not_written(error)))
-            }
+            Engine::Write(image) => image.close().map_err(|error| match error.lost_bitmap() {
+                Some((name, why)) => lost_bitmap(name, &told.not_written(why)),
+                None => unflushed(told.not_written(error)),
+            }),
             Engine::Read(_) | Engine::Snapshot(_) => Ok(()),
         }
     }

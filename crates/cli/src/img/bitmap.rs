@@ -4,8 +4,9 @@ use holstein::Granularity;
 
 use super::images::{named, number, open_image};
 use super::{Args, Command, Failure, Outcome};
-use crate::disk::{Bitmaps, Disk, DiskError, NODE, no_bitmap};
+use crate::disk::{Disk, DiskError, NODE, no_bitmap};
 use crate::node::{ImageRef, OpenFlags};
+use crate::out;
 use crate::text::{Operands, Opt};
 
 pub(super) const COMMAND: Command = Command {
@@ -100,7 +101,13 @@ fn run(args: &Args) -> Outcome {
     // What was done before an action that failed stays.
     let closed = disk.close();
     result?;
-    closed?;
+    if let Err(error) = closed {
+        // The reference tries twice.
+        out::report("", &error);
+        out::error_line(&format!("Error while closing the image: {}", error.strerror()));
+        out::report("", &error);
+        return Err(Failure::Said(1));
+    }
     Ok(0)
 }
 
@@ -117,18 +124,19 @@ impl Job<'_> {
         if action == "add" {
             return self.add();
         }
-        let bitmaps = self.bitmaps_of(self.disk)?;
+        let name = self.bitmap.as_bytes();
+        let bitmaps = self.disk.bitmaps().ok_or_else(|| no_bitmap(name))?;
         match action {
-            "remove" => bitmaps.remove(self.bitmap),
-            "clear" => bitmaps.clear(self.bitmap),
-            "enable" => bitmaps.record(self.bitmap, true),
-            "disable" => bitmaps.record(self.bitmap, false),
+            "remove" => bitmaps.remove(name),
+            "clear" => bitmaps.clear(name),
+            "enable" => bitmaps.record(name, true),
+            "disable" => bitmaps.record(name, false),
             _ => {
                 // What is wrong with the destination comes first.
-                bitmaps.get(self.bitmap)?;
+                bitmaps.get(name)?;
                 let source = self.source.unwrap_or(self.disk).bitmaps();
-                let source = source.ok_or_else(|| no_bitmap(value))?;
-                bitmaps.merge(self.bitmap, &source.get(value)?)
+                let source = source.ok_or_else(|| no_bitmap(value.as_bytes()))?;
+                bitmaps.merge(name, &source.get(value.as_bytes())?)
             }
         }
     }
@@ -145,10 +153,6 @@ impl Job<'_> {
                 "Can't store persistent bitmaps to {NODE}: Operation not supported"
             ))
         })?;
-        bitmaps.add(self.bitmap, granularity)
-    }
-
-    fn bitmaps_of<'d>(&self, disk: &'d dyn Disk) -> Result<&'d dyn Bitmaps, DiskError> {
-        disk.bitmaps().ok_or_else(|| no_bitmap(self.bitmap))
+        bitmaps.add(self.bitmap.as_bytes(), granularity)
     }
 }

@@ -11,7 +11,7 @@ use super::progress::Progress;
 use super::{Args, Command, Failure, Outcome};
 use crate::disk::{Disk, DiskError, Preallocation, engine_error, os_error};
 use crate::node::{CacheMode, OpenChain, OpenFlags, open_disk};
-use crate::out::say;
+use crate::out::{self, say};
 use crate::text::{Operands, Opt};
 
 pub(super) const COMMAND: Command = Command {
@@ -88,10 +88,18 @@ fn run(args: &Args) -> Outcome {
         }
         _ => Ok(()),
     };
-    let closed = overlay.close().and_then(|()| base.close());
+    let closed = overlay.close();
+    let base_closed = base.close();
     committed?;
     emptied?;
     closed?;
+    if let Err(error) = base_closed {
+        // The reference tries twice.
+        out::report("", &error);
+        out::report("", &error);
+        out::error_line(&format!("Error while closing the image: {}", error.strerror()));
+        return Err(Failure::Said(1));
+    }
     if !args.has("quiet") {
         say!("Image committed.\n");
     }

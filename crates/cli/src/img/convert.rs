@@ -2,6 +2,7 @@
 
 use holstein_storage::FileIdentity;
 
+use super::convert_bitmaps::{SourceBitmaps, no_bitmaps, refuse_target};
 use super::convert_copy::{CopyOptions, copy};
 use super::convert_source::Sources;
 use super::create_list::{CreateFormat, CreateList, help};
@@ -25,7 +26,7 @@ pub(super) const COMMAND: Command = Command {
     summary: "copy an image into another format",
     usage: "convert [-c] [-f FMT | --image-opts] [-T SRC_CACHE] [-l SNAPSHOT] [-U] [-O OUT_FMT] [-o OPTIONS] \
             [-B BACKING -F BACKING_FMT] [-t CACHE] [-S SPARSE_SIZE] [-n [--target-is-zero] \
-            [--target-image-opts]] [-C] [-W] [-m NUM] [-r RATE] [--salvage] [-p] [-q] FILENAME \
+            [--target-image-opts]] [-C] [-W] [-m NUM] [-r RATE] [--bitmaps [--skip-broken-bitmaps]] [--salvage] [-p] [-q] FILENAME \
             [FILENAME2...] OUTPUT_FILENAME",
     help: "\
   -c, --compress
@@ -60,6 +61,10 @@ pub(super) const COMMAND: Command = Command {
      requests at a time, 1 to 16
   -r, --rate-limit RATE
      bytes written in a second
+  --bitmaps
+     copy the dirty bitmaps of the only source as well, with their granularity
+  --skip-broken-bitmaps
+     leave out those that are inconsistent
   --salvage
      what cannot be read becomes zeros
   -p, --progress
@@ -178,7 +183,7 @@ fn plan(args: &Args) -> Result<Option<Plan<'_>>, Failure> {
     }))
 }
 
-/// Options that exclude each other, and those that this version does not have.
+/// Options that exclude each other.
 fn refuse_combinations(args: &Args, create: bool, has_list: bool) -> Result<(), Failure> {
     let offload = args.has("copy-range");
     let texts = [
@@ -197,16 +202,10 @@ fn refuse_combinations(args: &Args, create: bool, has_list: bool) -> Result<(), 
         return Err(Failure::message(*text));
     }
     let is_raw = matches!(args.last("out-format"), None | Some("raw" | "file"));
-    match (args.has("compress"), args.has("bitmaps")) {
-        (true, _) if is_raw => {
-            Err(Failure::message("Compression not supported for this file format"))
-        }
-        (_, true) if is_raw => {
-            Err(Failure::message("Format driver 'raw' does not support bitmaps"))
-        }
-        (_, true) => Err(Failure::message("--bitmaps is not available in this version")),
-        _ => Ok(()),
+    if args.has("compress") && is_raw {
+        return Err(Failure::message("Compression not supported for this file format"));
     }
+    Ok(())
 }
 
 fn sparse_size(text: &str) -> Result<u64, Failure> {
@@ -256,18 +255,20 @@ fn convert(plan: &Plan<'_>, progress: &mut Progress) -> Result<(), Failure> {
     let source_cache =
         cache_mode(args, "source-cache", CacheMode::WRITEBACK, "source cache option")?;
     let cache = cache_mode(args, "cache", CacheMode::UNSAFE, "cache option")?;
-    let sources = open_sources(plan, source_cache)?;
+    let (sources, bitmaps) = open_sources(plan, source_cache)?;
     let mut guard = None;
     if plan.create {
-        guard = Some(create_target(plan, &sources)?);
+        guard = Some(create_target(plan, &sources, bitmaps.as_ref())?);
     } else {
+        judge_bitmaps(plan, bitmaps.as_ref())?;
         refuse_same(plan, &sources, strip_file_protocol(plan.target))?;
     }
     let direct = cache.direct || source_cache.direct;
     let target = open_target(plan, cache)?;
+    let bitmaps = bitmaps.transpose()?;
     // Without creation the target was there before, and a half-written one is to be told of.
     let guard = guard.unwrap_or_else(|| TargetFile::before(strip_file_protocol(plan.target)));
-    match (guard, fill_target(plan, &sources, target, direct, progress)) {
+    match (guard, fill_target(plan, &sources, bitmaps.as_ref(), target, direct, progress)) {
         (guard, Ok(())) => {
             guard.keep();
             Ok(())
@@ -282,7 +283,10 @@ fn convert(plan: &Plan<'_>, progress: &mut Progress) -> Result<(), Failure> {
     }
 }
 
-fn open_sources(plan: &Plan<'_>, cache: CacheMode) -> Result<Sources, Failure> {
+/// The bitmaps to be copied, where that was asked for; what is wrong with them is said later.
+type WantedBitmaps = Option<Result<SourceBitmaps, Failure>>;
+
+fn open_sources(plan: &Plan<'_>, cache: CacheMode) -> Result<(Sources, WantedBitmaps), Failure> {
     let args = plan.args;
     let flags = OpenFlags { share: args.has("share"), cache, ..OpenFlags::READ };
     let mut disks = Vec::with_capacity(plan.sources.len());
@@ -294,6 +298,11 @@ fn open_sources(plan: &Plan<'_>, cache: CacheMode) -> Result<Sources, Failure> {
             layer.into_disk(&args.objects).map_err(|error| Failure::Error(prefix, error, 1))?;
         disks.push((name, disk));
     }
+    // They are those of the image, whatever snapshot of it is copied.
+    let bitmaps = match disks.as_slice() {
+        [(_, only)] if args.has("bitmaps") => Some(SourceBitmaps::of(&**only)),
+        _ => None,
+    };
     if let Some(word) = &plan.snapshot {
         if matches!(word, SnapshotWord::Word(_)) && disks.len() > 1 {
             return Err(Failure::message("No support for concatenating multiple snapshot"));
@@ -306,11 +315,31 @@ fn open_sources(plan: &Plan<'_>, cache: CacheMode) -> Result<Sources, Failure> {
     for (name, disk) in disks {
         sources.push(name, disk);
     }
-    Ok(sources)
+    Ok((sources, bitmaps))
+}
+
+/// Refuses bitmaps that cannot be copied.
+fn judge_bitmaps(
+    plan: &Plan<'_>,
+    bitmaps: Option<&Result<SourceBitmaps, Failure>>,
+) -> Result<(), Failure> {
+    if plan.args.has("bitmaps") && plan.sources.len() > 1 {
+        return Err(Failure::message("Copying bitmaps only possible with single source"));
+    }
+    match bitmaps {
+        None => Ok(()),
+        Some(Err(failure)) => Err(failure.clone()),
+        Some(Ok(_)) if plan.args.has("skip-broken") => Ok(()),
+        Some(Ok(bitmaps)) => bitmaps.refuse_broken(),
+    }
 }
 
 /// Makes the target; it goes away again unless it is kept.
-fn create_target(plan: &Plan<'_>, sources: &Sources) -> Result<TargetFile, Failure> {
+fn create_target(
+    plan: &Plan<'_>,
+    sources: &Sources,
+    bitmaps: Option<&Result<SourceBitmaps, Failure>>,
+) -> Result<TargetFile, Failure> {
     let format = CreateFormat::named(plan.out_format)?;
     check_protocol(plan.target)?;
     let mut list = CreateList::parse(format, &plan.list)?;
@@ -341,6 +370,10 @@ fn create_target(plan: &Plan<'_>, sources: &Sources) -> Result<TargetFile, Failu
     }
     if plan.args.has("compress") {
         refuse_to_compress(&list)?;
+    }
+    judge_bitmaps(plan, bitmaps)?;
+    if bitmaps.is_some() && format != CreateFormat::Qcow2 {
+        return Err(no_bitmaps(format.name()));
     }
     let path = strip_file_protocol(plan.target);
     refuse_same(plan, sources, path)?;
@@ -417,11 +450,15 @@ fn open_target(plan: &Plan<'_>, cache: CacheMode) -> Result<Box<dyn Disk>, Failu
 fn fill_target(
     plan: &Plan<'_>,
     sources: &Sources,
+    bitmaps: Option<&SourceBitmaps>,
     target: Box<dyn Disk>,
     direct: bool,
     progress: &mut Progress,
 ) -> Result<(), Failure> {
     let args = plan.args;
+    if bitmaps.is_some() {
+        refuse_target(&*target)?;
+    }
     // Only a backing file that was asked for is taken to hold what the source inherits.
     let wants_backing = args.last("backing").is_some()
         || parse_list(&plan.list).iter().any(|pair| pair.key == "backing_file");
@@ -448,7 +485,8 @@ fn fill_target(
         target_is_zero: fresh && backing.is_none(),
         backing,
     };
-    let copied = copy(sources, &*target, &options, progress);
+    let copied = copy(sources, &*target, &options, progress)
+        .and_then(|()| bitmaps.map_or(Ok(()), |bitmaps| bitmaps.copy_to(&*target)));
     let closed = target.close();
     copied?;
     closed.map_err(|error| {

@@ -11,6 +11,7 @@ mod command;
 mod commit;
 mod compare;
 mod convert;
+mod convert_bitmaps;
 mod convert_copy;
 mod convert_offload;
 mod convert_source;
