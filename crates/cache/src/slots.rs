@@ -7,6 +7,8 @@
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering, fence};
 use std::sync::{Mutex, MutexGuard, OnceLock};
 
+use holstein_storage::{first_page, give_back, zeroed_words};
+
 use crate::runs::{Known, Runs};
 
 /// Slots of a set; a table can be in any slot of its set.
@@ -16,8 +18,32 @@ pub(crate) const WAYS: usize = 16;
 /// are dirty, held or being written, so that a change that is under way always finds room.
 pub(crate) const NOMINAL_WAYS: usize = 12;
 
-/// The words of one table.
-pub(crate) type Table = Box<[AtomicU64]>;
+/// Memory for the tables of a set, one after the other; pages are taken when they are first used.
+#[derive(Debug)]
+struct Memory {
+    words: Box<[AtomicU64]>,
+    /// The first word of the first table, where a page begins.
+    first: usize,
+    /// Words of a table.
+    count: usize,
+}
+
+/// Words of a page, of which one is spared for the alignment.
+const PAGE_WORDS: usize = 512;
+
+impl Memory {
+    fn new(count: usize) -> Self {
+        let words = zeroed_words(WAYS * count + PAGE_WORDS);
+        let first = first_page(&words).min(PAGE_WORDS);
+        Self { words, first, count }
+    }
+
+    #[inline]
+    fn table(&self, way: usize) -> &[AtomicU64] {
+        let from = self.first + way * self.count;
+        &self.words[from..from + self.count]
+    }
+}
 
 /// What the owner of the set's lock knows of a slot.
 #[derive(Clone, Copy, Debug, Default)]
@@ -28,6 +54,8 @@ pub(crate) struct SlotState {
     pub(crate) writing: bool,
     /// Plans that will store into it.
     pub(crate) holds: u32,
+    /// Memory was taken for it.
+    pub(crate) filled: bool,
 }
 
 impl SlotState {
@@ -47,7 +75,7 @@ pub(crate) struct Set {
     versions: [AtomicU64; WAYS],
     touched: [AtomicBool; WAYS],
     notes: [AtomicU8; WAYS],
-    words: [OnceLock<Table>; WAYS],
+    memory: OnceLock<Memory>,
     runs: [Runs; WAYS],
     state: Mutex<SetState>,
 }
@@ -66,7 +94,7 @@ impl Set {
             versions: Default::default(),
             touched: Default::default(),
             notes: Default::default(),
-            words: Default::default(),
+            memory: OnceLock::new(),
             runs: Default::default(),
             state: Mutex::default(),
         }
@@ -86,8 +114,9 @@ impl Set {
     }
 
     /// The words of a slot that was filled before.
+    #[inline]
     pub(crate) fn words(&self, way: usize) -> &[AtomicU64] {
-        self.words[way].get().map_or(&[], |w| w)
+        self.memory.get().map_or(&[], |memory| memory.table(way))
     }
 
     /// A byte that the owner of the tables keeps beside the table; 0 when it is installed.
@@ -177,7 +206,7 @@ impl Set {
 
     /// Replaces the content of a slot. The caller holds the lock.
     pub(crate) fn fill(&self, way: usize, tag: u64, count: usize, word: impl Fn(usize) -> u64) {
-        let words = self.words[way].get_or_init(|| (0..count).map(|_| AtomicU64::new(0)).collect());
+        let words = self.memory.get_or_init(|| Memory::new(count)).table(way);
         self.change(way, || {
             self.tags[way].store(tag, Ordering::Release);
             self.notes[way].store(0, Ordering::Release);
@@ -192,6 +221,29 @@ impl Set {
     /// Forgets the content of a slot. The caller holds the lock.
     pub(crate) fn empty(&self, way: usize) {
         self.change(way, || self.tags[way].store(0, Ordering::Release));
+    }
+
+    /// Drops each table that nobody has read or filled since the last time, unless it is in use, and
+    /// gives the memory of empty slots back. The caller holds the lock.
+    pub(crate) fn trim(&self, state: &mut SetState) {
+        for (way, slot) in state.slots.iter_mut().enumerate() {
+            if !slot.is_free() || self.touched[way].swap(false, Ordering::Relaxed) {
+                continue;
+            }
+            if self.tag(way) != 0 {
+                self.empty(way);
+            }
+            if slot.filled {
+                // Who reads it still is told by the version to try again.
+                self.change(way, || give_back(self.words(way)));
+                slot.filled = false;
+            }
+        }
+    }
+
+    /// How many tables are here.
+    pub(crate) fn tables(&self) -> u64 {
+        self.tags.iter().filter(|tag| tag.load(Ordering::Relaxed) != 0).count() as u64
     }
 
     /// Makes readers of the slot try again if they were there while `f` ran. The caller holds the

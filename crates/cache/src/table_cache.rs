@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
 
 use holstein_units::HostOffset;
 
-use crate::slots::{NOMINAL_WAYS, Set, SetState, WAYS};
+use crate::slots::{NOMINAL_WAYS, Set, SetState};
 use crate::{Rung, TableWrite};
 
 /// The words of a table: entry `i` is the big-endian number at byte `8 * i`.
@@ -244,6 +244,7 @@ impl TableCache {
             None => set.victim(&mut state, self.ways).ok_or(CacheFull { at })?,
         };
         set.fill(way, at.get(), self.words, word);
+        state.slots[way].filled = true;
         Ok(())
     }
 
@@ -342,6 +343,20 @@ impl TableCache {
         };
     }
 
+    /// Drops the tables that nobody has used since the last call, and gives their memory back to the
+    /// system. Dirty tables stay, and so do those that are held or being written.
+    pub fn trim(&self) {
+        for set in self.sets.iter().filter_map(OnceLock::get) {
+            set.trim(&mut set.lock());
+        }
+    }
+
+    /// How many tables are in memory.
+    #[must_use]
+    pub fn tables(&self) -> u64 {
+        self.sets.iter().filter_map(OnceLock::get).map(|set| set.tables()).sum()
+    }
+
     /// Bytes of memory that tables take now.
     #[must_use]
     pub fn memory(&self) -> u64 {
@@ -349,9 +364,9 @@ impl TableCache {
             .sets
             .iter()
             .filter_map(OnceLock::get)
-            .flat_map(|set| (0..WAYS).map(|way| set.words(way).len() as u64))
+            .map(|set| set.lock().slots.iter().filter(|slot| slot.filled).count() as u64)
             .sum::<u64>();
-        filled * 8
+        filled * self.table_bytes()
     }
 }
 

@@ -42,6 +42,8 @@ enum Op {
     /// The cluster is no table any more; something else is written there.
     Retire(u64, u64),
     Note(u64, u8),
+    /// What is not in use goes.
+    Trim,
     Capture,
     /// The run is over: durable, or only the writes of the mask arrived.
     Settle(bool, u8),
@@ -67,6 +69,7 @@ fn any_op() -> impl Strategy<Value = Op> {
         2 => Just(Op::Release),
         2 => (table.clone(), any::<u64>()).prop_map(|(t, v)| Op::Retire(t, v)),
         1 => (table, any::<u8>()).prop_map(|(t, n)| Op::Note(t, n)),
+        1 => Just(Op::Trim),
         3 => Just(Op::Capture),
         3 => (any::<bool>(), any::<u8>()).prop_map(|(d, m)| Op::Settle(d, m)),
     ]
@@ -267,6 +270,16 @@ impl World {
                     self.notes.insert(t, n);
                 }
             }
+            Op::Trim => {
+                // What was used goes the second time.
+                self.cache.trim();
+                self.cache.trim();
+                let must = self.must_stay();
+                for t in 1..=TABLES {
+                    prop_assert_eq!(self.in_memory(t), must.contains(&t), "table {}", t);
+                }
+                self.notes.retain(|t, _| must.contains(t));
+            }
             Op::Capture => {
                 if self.run.is_none() {
                     let mut writes = Vec::new();
@@ -312,11 +325,17 @@ impl World {
         }
     }
 
-    /// What is in memory is right, and what must be there is.
-    fn judge(&mut self) -> Result<(), TestCaseError> {
+    /// Tables that are dirty, held or being written.
+    fn must_stay(&self) -> BTreeSet<u64> {
         let mut must: BTreeSet<u64> = self.dirty.clone();
         must.extend(self.holds.iter().filter(|(_, valid, _)| *valid).map(|(t, _, _)| *t));
         must.extend(self.run.iter().flatten().map(|w| w.table.get() / TABLE));
+        must
+    }
+
+    /// What is in memory is right, and what must be there is.
+    fn judge(&mut self) -> Result<(), TestCaseError> {
+        let must = self.must_stay();
         for (t, words) in &self.now {
             let found = self.cache.read(at(*t), |w| {
                 let all: Words = (0..w.len()).map(|i| w.get(i)).collect();
@@ -400,6 +419,10 @@ fn readers_never_see_two_tables_at_once() {
             })
             .collect();
         for round in 0..30_000_u64 {
+            if round % 7 == 0 {
+                cache.trim();
+                cache.trim();
+            }
             let t = round % 6 + 1;
             let words = vec![t << 32 | round; WORDS];
             if let FetchStart::Mine(ticket) = cache.begin_fetch(at(t)) {
@@ -410,6 +433,30 @@ fn readers_never_see_two_tables_at_once() {
         let seen: u64 = readers.into_iter().map(|r| r.join().expect("no reader panics")).sum();
         assert!(seen > 0, "the readers saw tables");
     });
+}
+
+/// What is not used goes, with its memory; what was used since the last time, or is dirty, stays.
+#[test]
+fn unused_tables_are_given_back() {
+    const PAGE: u64 = 4096;
+    let cache = TableCache::new(PAGE, 12);
+    let at = |t: u64| HostOffset::new(t * PAGE);
+    for t in 1..=10 {
+        cache.install_bytes(at(t), &[0xee; 4096]).expect("there is room");
+    }
+    let hold = cache.hold(at(3)).expect("it is there");
+    hold.store(0, &[1]);
+    drop(hold);
+    assert_eq!((cache.tables(), cache.memory()), (10, 10 * PAGE));
+    cache.trim();
+    assert_eq!(cache.tables(), 10, "all were used just now");
+    let word = |t: u64| cache.read(at(t), |words| words.get(7));
+    assert_eq!(word(5), Some(0xeeee_eeee_eeee_eeee));
+    cache.trim();
+    assert_eq!((cache.tables(), cache.memory()), (2, 2 * PAGE));
+    assert_eq!((word(3), word(4)), (Some(0xeeee_eeee_eeee_eeee), None));
+    cache.install_zeros(at(6)).expect("there is room");
+    assert_eq!(word(6), Some(0));
 }
 
 /// Pairs stored as a whole are seen as a whole.

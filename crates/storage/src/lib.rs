@@ -23,8 +23,8 @@
 //! Between two flushes writes may become durable in any order, torn at 512 bytes.
 //!
 //! # Unsafe code
-//! Three modules, one per concern: the byte-range lock calls and the early write-back that rustix
-//! lacks, and the memory map.
+//! Four modules, one per concern: the byte-range lock calls and the early write-back that rustix
+//! lacks, the memory map, and memory for tables that goes back to the system.
 
 #![deny(unsafe_code)]
 
@@ -43,6 +43,7 @@ mod open;
 mod open_error;
 mod storage;
 mod transfer;
+mod word_memory;
 mod writeback;
 
 pub use file::FileStorage;
@@ -53,3 +54,4 @@ pub use mapped::MappedStorage;
 pub use mem::MemStorage;
 pub use open_error::{FileKind, OpenError};
 pub use storage::{Capabilities, Storage};
+pub use word_memory::{first_page, give_back, zeroed_words};
