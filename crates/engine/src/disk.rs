@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 
-use holstein_cache::{CacheSizes, RankedTables, RunGuard, Sequencer};
+use holstein_cache::{CacheSizes, RankedTables, RunGuard, Sequencer, TableCache};
 use holstein_codec::ClusterCodec;
 use holstein_crypto::SectorCipher;
 use holstein_format::{Header, Version};
@@ -245,6 +245,12 @@ impl Disk {
             self.mark_corrupt();
         }
         result
+    }
+
+    /// The metadata in memory that may leave it: L2 slices and refcount blocks.
+    #[must_use]
+    pub fn table_caches(&self) -> [&Arc<TableCache>; 2] {
+        [self.mapping.table_cache(), self.refcounts.table_cache()]
     }
 
     /// Makes everything that was acknowledged before this call durable.

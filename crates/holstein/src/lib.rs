@@ -34,6 +34,7 @@
 
 mod amend;
 mod bitmaps;
+mod cache_trimmer;
 pub mod chain;
 mod commit;
 mod create;
@@ -49,6 +50,7 @@ mod snapshots;
 mod unflushed;
 
 pub use amend::AmendOptions;
+pub use cache_trimmer::CacheTrimmer;
 pub use commit::{CommitOptions, CommitTarget, RawTarget};
 pub use create::CreateOptions;
 pub use error::{Error, ErrorKind};

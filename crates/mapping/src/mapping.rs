@@ -153,6 +153,12 @@ impl Mapping {
         self.0.l1.layout()
     }
 
+    /// The L2 slices in memory.
+    #[must_use]
+    pub fn table_cache(&self) -> &Arc<TableCache> {
+        &self.0.l2
+    }
+
     /// Whether a table in memory differs from the file.
     #[must_use]
     pub fn is_dirty(&self) -> bool {

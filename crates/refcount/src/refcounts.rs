@@ -167,6 +167,12 @@ impl Refcounts {
         self.0.lock().quarantine.clusters()
     }
 
+    /// The refcount blocks in memory.
+    #[must_use]
+    pub fn table_cache(&self) -> &Arc<TableCache> {
+        &self.0.cache
+    }
+
     /// Whether a count in memory differs from the file.
     #[must_use]
     pub fn is_dirty(&self) -> bool {

@@ -10,6 +10,7 @@
 
 mod backing;
 mod bitmaps;
+mod cache_cleaner;
 mod disk_storage;
 mod error;
 mod info;
@@ -30,6 +31,7 @@ use crate::node::Debugger;
 
 pub(crate) use backing::{BackingDisks, os_error};
 pub(crate) use bitmaps::{Bitmaps, NODE, bitmap_error, no_bitmap};
+pub(crate) use cache_cleaner::CacheCleaning;
 pub(crate) use disk_storage::DiskStorage;
 pub(crate) use error::DiskError;
 pub(crate) use info::DiskInfo;

@@ -3,6 +3,7 @@
 use std::io::{IoSlice, IoSliceMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use holstein::format::{MAX_L1_ENTRIES, Version};
 use holstein::luks::LuksError;
@@ -15,8 +16,8 @@ use holstein_units::HostOffset;
 
 use super::bitmaps::{bitmap_error, lost_bitmap};
 use super::{
-    BackingDisks, Bitmaps, CompressedWrite, Disk, DiskError, DiskInfo, Preallocation, Result,
-    Snapshots, Status,
+    BackingDisks, Bitmaps, CacheCleaning, CompressedWrite, Disk, DiskError, DiskInfo,
+    Preallocation, Result, Snapshots, Status,
 };
 use crate::node::{Debugger, FileNode, QcowFacts};
 use crate::out;
@@ -53,6 +54,8 @@ pub(crate) struct Qcow2Disk {
     has_holes: bool,
     name: String,
     told: Told,
+    /// Unused metadata is dropped.
+    cleaning: Option<CacheCleaning>,
 }
 
 /// An engine's error as the commands print it.
@@ -168,7 +171,18 @@ impl Qcow2Disk {
         name: String,
     ) -> Self {
         let has_holes = has_holes(&files.file, cluster_size);
-        Self { engine, files, backing, has_holes, name, told: Told::default() }
+        let cleaning = None;
+        Self { engine, files, backing, has_holes, name, told: Told::default(), cleaning }
+    }
+
+    /// Drops metadata that was not used for so long, and gives its memory back.
+    pub(crate) fn clean_caches_after(&mut self, interval: Duration) {
+        let trimmer = match &self.engine {
+            Engine::Read(image) => image.cache_trimmer(),
+            Engine::Write(image) => image.cache_trimmer(),
+            Engine::Snapshot(_) => return,
+        };
+        self.cleaning = Some(CacheCleaning::start(trimmer, interval));
     }
 
     /// Runs a request for writing, and says once that it found the image to be corrupt.

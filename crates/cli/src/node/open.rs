@@ -1,6 +1,7 @@
 //! From a layer to a disk that can be read and written.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use holstein::format::{CryptMethod, Header, IncompatibleFeatures};
 use holstein::{OpenOptions, OverlapCheck, Secret};
@@ -108,6 +109,9 @@ pub(super) fn passphrase(
     }
 }
 
+/// Seconds after which metadata that was not used is dropped.
+const CACHE_CLEAN_INTERVAL: u64 = 600;
+
 /// Opens the image in `file` over the disks under it.
 fn open_qcow2(
     files: QcowFiles,
@@ -125,9 +129,8 @@ fn open_qcow2(
             "qcow2: Image is corrupt; cannot be opened read/write",
         ));
     }
-    if qcow.cache_clean_interval.is_some_and(|seconds| seconds != 0) {
-        let text = "cache-clean-interval is not available in this version";
-        return Err(DiskError::unsupported(text));
+    if qcow.cache_clean_interval.is_some_and(|seconds| u32::try_from(seconds).is_err()) {
+        return Err(DiskError::invalid("Cache clean interval too big"));
     }
     let passphrase = passphrase(header.crypt_method, qcow, objects)?;
     let mut open = engine_options(generic, qcow);
@@ -149,7 +152,12 @@ fn open_qcow2(
     } else {
         Engine::Read(open.open_storage_read_only(storage).map_err(|error| engine_error(&error))?)
     };
-    Ok(Qcow2Disk::new(engine, header.geometry.cluster_size(), files, backing, name))
+    let mut disk = Qcow2Disk::new(engine, header.geometry.cluster_size(), files, backing, name);
+    let interval = qcow.cache_clean_interval.unwrap_or(CACHE_CLEAN_INTERVAL);
+    if interval > 0 {
+        disk.clean_caches_after(Duration::from_secs(interval));
+    }
+    Ok(disk)
 }
 
 /// Compares the driver's options with the header of the image.

@@ -134,9 +134,7 @@ impl Options {
     pub(crate) fn take_number(&mut self, key: &str) -> Result<Option<u64>, DiskError> {
         match self.take_text(key)? {
             None => Ok(None),
-            Some(text) => crate::text::parse_c_integer(&text)
-                .map(Some)
-                .ok_or_else(|| DiskError::invalid(format!("Parameter '{key}' expects a number"))),
+            Some(text) => number(&text, key).map(Some),
         }
     }
 
@@ -185,6 +183,25 @@ fn size_expected(key: &str) -> DiskError {
             "Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\nand \
              exabytes, respectively.",
         )
+}
+
+/// A number as C reads it: with a minus sign it counts down from 2 to the power of 64.
+fn number(text: &str, key: &str) -> Result<u64, DiskError> {
+    let blank = [' ', '\t', '\n', '\r', '\x0b', '\x0c'];
+    let text = text.trim_start_matches(blank);
+    let (negative, digits) = match text.strip_prefix('-') {
+        Some(digits) if !digits.starts_with(['+', ' ']) => (true, digits),
+        _ => (false, text),
+    };
+    match crate::text::parse_c_integer(digits) {
+        Some(number) if negative => Ok(number.wrapping_neg()),
+        Some(number) => Ok(number),
+        None if !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit()) => {
+            let what = format!("Value '{text}' is too large for parameter '{key}'");
+            Err(DiskError::invalid(what))
+        }
+        None => Err(DiskError::invalid(format!("Parameter '{key}' expects a number"))),
+    }
 }
 
 #[cfg(test)]

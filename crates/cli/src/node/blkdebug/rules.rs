@@ -3,7 +3,6 @@
 use super::events::{self, Name};
 use crate::disk::DiskError;
 use crate::node::Options;
-use crate::text::parse_c_integer;
 
 /// The kind of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,9 +95,9 @@ pub(super) fn take(options: &mut Options) -> Result<Vec<Rule>, DiskError> {
 /// One rule out of its own options, which are those of a section of a file too.
 pub(super) fn take_rule(group: &str, options: &mut Options) -> Result<Rule, DiskError> {
     let event = options.take_text("event")?;
-    let state = take_number(options, "state")?.unwrap_or(0);
+    let state = options.take_number("state")?.unwrap_or(0);
     let action = if group == "set-state" {
-        Action::SetState(take_number(options, "new_state")?.unwrap_or(0))
+        Action::SetState(options.take_number("new_state")?.unwrap_or(0))
     } else {
         let io = match options.take_text("iotype")? {
             None => None,
@@ -110,9 +109,9 @@ pub(super) fn take_rule(group: &str, options: &mut Options) -> Result<Rule, Disk
                     .1,
             ),
         };
-        let errno = take_number(options, "errno")?.map_or(libc::EIO, low_bits);
+        let errno = options.take_number("errno")?.map_or(libc::EIO, low_bits);
         // A sector past the largest offset is none that can be touched, and so is -1.
-        let sector = take_number(options, "sector")?.filter(|sector| *sector != u64::MAX);
+        let sector = options.take_number("sector")?.filter(|sector| *sector != u64::MAX);
         let once = options.take_bool("once")?.unwrap_or(false);
         // Every request here runs in a thread of its own: all errors come at once.
         options.take_bool("immediately")?;
@@ -136,20 +135,6 @@ fn invalid_value(value: &str) -> DiskError {
 fn low_bits(number: u64) -> i32 {
     let low = u32::try_from(number & u64::from(u32::MAX)).unwrap_or(0);
     low.cast_signed()
-}
-
-/// Numbers here may be negative, as C reads them.
-fn take_number(options: &mut Options, key: &str) -> Result<Option<u64>, DiskError> {
-    let Some(text) = options.take_text(key)? else { return Ok(None) };
-    let (negative, digits) = match text.strip_prefix('-') {
-        Some(digits) => (true, digits),
-        None => (false, text.as_str()),
-    };
-    match parse_c_integer(digits) {
-        Some(number) if negative => Ok(Some(number.wrapping_neg())),
-        Some(number) => Ok(Some(number)),
-        None => Err(DiskError::invalid(format!("Parameter '{key}' expects a number"))),
-    }
 }
 
 #[cfg(test)]
