@@ -2,7 +2,7 @@
 
 use holstein::format::Version;
 
-use super::Row;
+use super::{Change, Row};
 use crate::Op;
 
 /// A known fault of the reference programs, version 10.0.2.
@@ -23,16 +23,28 @@ pub enum Known {
     /// With `discard-no-unref` a discard punches holes in clusters that a snapshot shares. They are
     /// asked without that option while there is a snapshot.
     DiscardThroughSnapshots,
+    /// A version 2 image without a backing file that gets one by `rebase` shows it where it read as
+    /// zeros.
+    ZerosLostInRebase,
 }
 
 impl Known {
-    /// The known fault for which they are not asked to do `op` on a disk of `size` bytes.
+    /// The known fault for which they are not asked to do `op` on a disk of `size` bytes
+    /// over one of `below`.
     #[must_use]
-    pub fn bars(row: Row, op: Op, size: u64) -> Option<Self> {
-        let below = row.below_size().unwrap_or(0);
+    pub fn bars(row: Row, op: Op, size: u64, below: u64) -> Option<Self> {
         let grows = matches!(op, Op::Grow { .. });
         let barred = grows && row.version == Version::V2 && below > size;
         barred.then_some(Self::GrowOverLongerBacking)
+    }
+
+    /// The known fault for which they are not asked to make a change of a `row`. Ours is made of a
+    /// copy, and judged alone.
+    #[must_use]
+    pub fn bars_change(row: Row, change: Change) -> Option<Self> {
+        let gets_backing = matches!(change, Change::Rebase { to: Some(_), .. });
+        let barred = gets_backing && row.version == Version::V2 && row.backing.is_none();
+        barred.then_some(Self::ZerosLostInRebase)
     }
 
     /// The known fault for which they refuse what Holstein does.

@@ -1,8 +1,15 @@
 //! The side that is the library.
 
-use holstein::CreateOptions;
+use std::sync::Arc;
 
-use super::{Answer, BackingFormat, Place, Row, Side};
+use holstein::chain::{Chain, Layer, RawLayer};
+use holstein::{
+    AmendOptions, CommitOptions, CreateOptions, NewBacking, OpenOptions, RawTarget, RebaseOptions,
+};
+use holstein_storage::{FileOptions, FileStorage};
+
+use super::lower::bytes_of;
+use super::{Answer, BackingFormat, BackingRow, Change, Place, Row, Side};
 use crate::{Op, Session};
 
 /// The library; the image stays open from one request to the next.
@@ -17,8 +24,7 @@ impl Side for Library {
         let mut options = row.create();
         if let (Some(below), Some(disk)) = (row.backing, row.below()) {
             let io = |e: std::io::Error| format!("make what lies below: {e}");
-            let mut content = vec![0; usize::try_from(disk.size()).map_err(|e| e.to_string())?];
-            disk.read(0, &mut content);
+            let content = bytes_of(&disk);
             match below.format {
                 BackingFormat::Raw => std::fs::write(place.below(), &content).map_err(io)?,
                 BackingFormat::Qcow2 => {
@@ -46,7 +52,7 @@ impl Side for Library {
         let session = match self.session.take() {
             Some(session) => self.session.insert(session),
             None => {
-                let options = row.open(place)?;
+                let options = row.open();
                 let image = place.image();
                 let session =
                     Session::new(move || options.open(&image)).map_err(|e| format!("open: {e}"))?;
@@ -56,8 +62,92 @@ impl Side for Library {
         Ok(session.perform(op, id).map_err(|e| e.to_string()))
     }
 
+    fn change(
+        &mut self,
+        (row, after): (Row, Row),
+        place: &Place,
+        change: Change,
+    ) -> Result<Answer, String> {
+        self.close(row, place)?;
+        let amend = |options: AmendOptions| amend(row, place, &options);
+        Ok(match change {
+            Change::Commit { keep } => commit(row, place, keep),
+            Change::Rebase { compress, .. } => rebase(row, place, after.backing, compress),
+            Change::Rename => rename(row, place, after.backing),
+            Change::Version(version) => amend(AmendOptions::new().version(version)),
+            Change::Width(bits) => amend(AmendOptions::new().refcount_bits(bits)),
+            Change::Lazy(lazy) => amend(AmendOptions::new().lazy_refcounts(lazy)),
+        })
+    }
+
     fn close(&mut self, _: Row, _: &Place) -> Result<(), String> {
         let closed = self.session.take().map_or(Ok(()), |mut session| session.close());
         closed.map_err(|e| format!("close: {e}"))
     }
+}
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+fn commit(row: Row, place: &Place, keep: bool) -> Answer {
+    let Some(BackingRow { format, file, .. }) = row.backing else {
+        return Err("there is no backing file".to_owned());
+    };
+    let path = place.folder().join(file.file());
+    let overlay = row.open().backing_chain(Arc::default()).open(place.image()).map_err(text)?;
+    let options = CommitOptions::new().keep(keep);
+    match format {
+        BackingFormat::Raw => {
+            let writing = FileOptions { write: true, ..FileOptions::default() };
+            let base = FileStorage::open(&path, &writing).map_err(text)?;
+            let base = RawTarget::new(Arc::new(base));
+            options.run(&overlay, &base, &mut |_, _| {}).map_err(text)?;
+        }
+        BackingFormat::Qcow2 => {
+            let base = OpenOptions::new().open(path).map_err(text)?;
+            options.run(&overlay, &base, &mut |_, _| {}).map_err(text)?;
+            base.close().map_err(text)?;
+        }
+    }
+    overlay.close().map_err(text)
+}
+
+fn rebase(row: Row, place: &Place, onto: Option<BackingRow>, compress: bool) -> Answer {
+    let image = row.open().open(place.image()).map_err(text)?;
+    let layer = |backing: BackingRow| -> Result<Arc<dyn Layer>, String> {
+        let path = place.folder().join(backing.file.file());
+        Ok(match backing.format {
+            BackingFormat::Raw => {
+                let file = FileStorage::open(&path, &FileOptions::default()).map_err(text)?;
+                Arc::new(RawLayer::new(Arc::new(file)).map_err(text)?)
+            }
+            BackingFormat::Qcow2 => {
+                Arc::new(OpenOptions::new().open_read_only(path).map_err(text)?)
+            }
+        })
+    };
+    let chain = onto.map(layer).transpose()?.map(|layer| Chain::new(vec![layer]));
+    let new = chain.as_ref().map_or(NewBacking::Nothing, NewBacking::Chain);
+    let options = RebaseOptions::new().compress(compress);
+    let name = onto.as_ref().map(recorded);
+    options.run(&image, new, name, &mut |_, _| {}).map_err(text)?;
+    image.close().map_err(text)
+}
+
+fn rename(row: Row, place: &Place, onto: Option<BackingRow>) -> Answer {
+    let image = row.open().open(place.image()).map_err(text)?;
+    image.set_backing_file(onto.as_ref().map(recorded)).map_err(text)?;
+    image.close().map_err(text)
+}
+
+/// What an image records of its backing file.
+fn recorded(backing: &BackingRow) -> (&[u8], Option<&[u8]>) {
+    (backing.file.file().as_bytes(), Some(backing.format.word().as_bytes()))
+}
+
+fn amend(row: Row, place: &Place, options: &AmendOptions) -> Answer {
+    let mut image = row.open().open(place.image()).map_err(text)?;
+    image.amend(options, &mut |_, _| {}).map_err(text)?;
+    image.close().map_err(text)
 }

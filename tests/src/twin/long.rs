@@ -69,12 +69,12 @@ pub struct TwinOutcome {
 
 impl fmt::Display for TwinOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let TwinTally { sequences, requests, refused, judged } = self.tally;
+        let TwinTally { sequences, requests, refused, alone, judged } = self.tally;
         write!(
             f,
             "twin: {sequences} sequences ({} through the program) in {} configurations, {requests} \
-             requests, {refused} refused by both, {judged} times judged, {} failures, {} not run, \
-             {:.1} s",
+             requests, {refused} refused by both, {alone} made by ours alone, {judged} times judged, {} \
+             failures, {} not run, {:.1} s",
             self.by_program,
             self.rows,
             self.failures.len(),

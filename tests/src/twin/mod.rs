@@ -9,9 +9,11 @@
 //!
 //! What QEMU is known to get wrong is listed in [`Known`], and there alone.
 
+mod change;
 mod known;
 mod library;
 mod long;
+mod lower;
 mod pair;
 mod place;
 mod row;
@@ -21,9 +23,11 @@ mod side;
 mod step;
 mod tools;
 
+pub use change::Change;
 pub use known::Known;
 pub use library::Library;
 pub use long::{LongTwin, TwinOutcome, run};
+pub use lower::{Lower, Lowers};
 pub use pair::{Pair, TwinTally};
 pub use place::Place;
 pub use row::{BackingFormat, BackingRow, BackingSize, Row};

@@ -1,12 +1,13 @@
 //! A pair of images that should be twins.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use holstein::{ExtentKind, ReadOnlyImage};
 use holstein_storage::{FileOptions, FileStorage};
 use holstein_testkit::{DiskModel, Oracle, TempDir, Verdict};
 
-use super::{Known, Place, Row, Side, Step};
+use super::{Change, Known, Lowers, Place, Row, Side, Step};
 use crate::judge::{expect_contents, expect_no_corruption};
 use crate::{Listed, Moment, Op, Presence};
 
@@ -19,6 +20,8 @@ pub struct TwinTally {
     pub requests: u64,
     /// Requests that both sides refused.
     pub refused: u64,
+    /// Changes made by ours alone, where a fault of theirs is known.
+    pub alone: u64,
     /// Times that both images were closed, checked, read and compared.
     pub judged: u64,
 }
@@ -29,6 +32,7 @@ impl TwinTally {
         self.sequences += other.sequences;
         self.requests += other.requests;
         self.refused += other.refused;
+        self.alone += other.alone;
         self.judged += other.judged;
     }
 }
@@ -36,7 +40,12 @@ impl TwinTally {
 /// Two images and who writes them.
 pub struct Pair<'a> {
     oracle: &'a Oracle,
+    /// What the images are now.
     row: Row,
+    /// What they may be over.
+    lowers: Lowers,
+    /// Snapshots taken before something else was put below them: what they show is not known.
+    unknown: HashSet<u64>,
     /// Ours and theirs.
     sides: [&'a mut dyn Side; 2],
     /// Where our image is, and theirs; they change places when the sides swap.
@@ -46,7 +55,7 @@ pub struct Pair<'a> {
     /// Whether a known fault left leaks and wrong flags, by folder.
     leaky: [bool; 2],
     tally: TwinTally,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl std::fmt::Debug for Pair<'_> {
@@ -84,12 +93,14 @@ impl<'a> Pair<'a> {
         let pair = Self {
             oracle,
             row,
+            lowers: Lowers::of(row),
+            unknown: HashSet::new(),
             sides,
             places,
             now,
             leaky: [false; 2],
             tally: TwinTally::default(),
-            _dir: dir,
+            dir,
         };
         for side in 0..2 {
             let created = pair.sides[side].create(row, &pair.places[side]);
@@ -119,10 +130,12 @@ impl<'a> Pair<'a> {
                 self.places.swap(0, 1);
                 return Ok(());
             }
+            Step::Change(change) => return self.change(change),
             Step::Op(op) => op,
         };
         let size = self.now.sizes[0];
-        let barred = Known::bars(self.row, op, size).is_some();
+        let barred = Known::bars(self.row, op, size, self.size_below()).is_some();
+        let barred = barred || matches!(op, Op::Apply(number) if self.unknown.contains(&number));
         if barred || !self.now.allows(op, size) || !self.is_fair(op)? {
             return Ok(());
         }
@@ -134,6 +147,9 @@ impl<'a> Pair<'a> {
             (Ok(()), Ok(())) => {
                 self.now.done(op, id, size);
                 self.tally.requests += 1;
+                if let Op::Snapshot(number) = op {
+                    self.unknown.remove(&number);
+                }
                 if op == Op::Repair {
                     self.leaky = [false; 2];
                 }
@@ -164,6 +180,81 @@ impl<'a> Pair<'a> {
             (Ok(()), Err(said)) => return Err(format!("refused by them alone: {said}")),
         }
         if op == Op::Reopen { self.judge() } else { Ok(()) }
+    }
+
+    /// Makes a change of the whole image on both sides, and judges.
+    fn change(&mut self, change: Change) -> Result<(), String> {
+        self.close()?;
+        let size = self.now.sizes[0];
+        let present = self.row.backing.map(|backing| backing.file);
+        if let Some(file) = change.needs()
+            && !self.lowers.make(file, present, self.row, size, &self.places)?
+        {
+            return Ok(());
+        }
+        let format = change.needs().and_then(|file| self.lowers.format(file));
+        let rows = (self.row, change.applied(self.row, format));
+        if Known::bars_change(self.row, change).is_some() {
+            return self.change_alone(rows, change);
+        }
+        let mut perform = |side: usize| {
+            let done = self.sides[side].change(rows, &self.places[side], change);
+            done.map_err(|e| format!("{}: {e}", name(side)))
+        };
+        match (perform(0)?, perform(1)?) {
+            (Ok(()), Ok(())) => self.tally.requests += 1,
+            (Err(_), Err(_)) => {
+                self.tally.refused += 1;
+                return self.judge();
+            }
+            (Err(said), Ok(())) => return Err(format!("refused by us alone: {said}")),
+            (Ok(()), Err(said)) => return Err(format!("refused by them alone: {said}")),
+        }
+        self.row = rows.1;
+        self.note_below(change);
+        self.judge()?;
+        if let (Change::Commit { .. }, Some(file)) = (change, present) {
+            let (disk, places) = (&self.now.model, &self.places);
+            self.lowers.committed(file, disk, size, places, self.oracle)?;
+        }
+        Ok(())
+    }
+
+    /// Makes a change of a copy of our image, and judges that.
+    fn change_alone(&mut self, rows: (Row, Row), change: Change) -> Result<(), String> {
+        let text = |e: std::io::Error| format!("a copy of our image: {e}");
+        let folder = self.dir.file("alone");
+        std::fs::create_dir(&folder).map_err(text)?;
+        for entry in std::fs::read_dir(self.places[0].folder()).map_err(text)? {
+            let entry = entry.map_err(text)?;
+            std::fs::copy(entry.path(), folder.join(entry.file_name())).map_err(text)?;
+        }
+        let place = Place::new(folder);
+        let answer = self.sides[0].change(rows, &place, change)?;
+        let unknown = self.unknown.clone();
+        self.note_below(change);
+        let judged = match answer {
+            Ok(()) => self.judge_image(rows.1, &place, "our image alone"),
+            Err(said) => Err(format!("refused by us: {said}")),
+        };
+        self.unknown = unknown;
+        std::fs::remove_dir_all(place.folder()).map_err(text)?;
+        self.tally.alone += 1;
+        judged
+    }
+
+    /// What snapshots show is not known after a change of what they are over.
+    fn note_below(&mut self, change: Change) {
+        if change.alters_below() {
+            let listed = self.now.snapshots.iter().filter(|one| one.now == Presence::Listed);
+            self.unknown.extend(listed.map(|one| one.number));
+        }
+    }
+
+    /// Bytes of the disk below.
+    fn size_below(&self) -> u64 {
+        let below = self.row.backing.and_then(|backing| self.lowers.bytes(backing.file));
+        below.map_or(0, |bytes| bytes.len() as u64)
     }
 
     /// Whether both sides do the same with a request. Compressed writes go to clusters without data
@@ -202,26 +293,7 @@ impl<'a> Pair<'a> {
         self.close()?;
         self.tally.judged += 1;
         for (side, place) in self.places.iter().enumerate() {
-            let whose = format!("{} image", name(side));
-            let options = FileOptions::default();
-            let file = FileStorage::open(place.image(), &options).map_err(|e| e.to_string())?;
-            // What it holds is judged all the same.
-            if !self.leaky[self.number(place)] {
-                let leaks = expect_no_corruption(&file).map_err(|e| format!("{whose}: {e}"))?;
-                if leaks > 0 {
-                    return Err(format!("{whose}: our check finds {leaks} leaks"));
-                }
-                let checked = self.oracle.check(&place.image());
-                let (verdict, text) = checked.map_err(|e| format!("{whose}: {e}"))?;
-                if verdict != Verdict::Clean {
-                    return Err(format!("{whose}: qemu-img check: {text}"));
-                }
-            }
-            drop(file);
-            let image = self.open(place)?;
-            expect_contents(&image, &self.now, false)
-                .map_err(|e| format!("{whose}, read by us: {e}"))?;
-            self.judge_snapshots(&image).map_err(|e| format!("{whose}: {e}"))?;
+            self.judge_image(self.row, place, &format!("{} image", name(side)))?;
         }
         let [ours, theirs] = [self.places[0].image(), self.places[1].image()];
         let same = self.oracle.same((&ours, "qcow2"), (&theirs, "qcow2"));
@@ -229,6 +301,30 @@ impl<'a> Pair<'a> {
             return Err("qemu-img compare: the disks differ".to_owned());
         }
         self.judge_snapshots_by_them()
+    }
+
+    /// Checks and reads an image that nobody has open.
+    fn judge_image(&self, row: Row, place: &Place, whose: &str) -> Result<(), String> {
+        let file =
+            FileStorage::open(place.image(), &FileOptions::default()).map_err(|e| e.to_string())?;
+        // What it holds is judged all the same.
+        if !self.leaky[self.number(place)] {
+            let leaks = expect_no_corruption(&file).map_err(|e| format!("{whose}: {e}"))?;
+            if leaks > 0 {
+                return Err(format!("{whose}: our check finds {leaks} leaks"));
+            }
+            let checked = self.oracle.check(&place.image());
+            let (verdict, text) = checked.map_err(|e| format!("{whose}: {e}"))?;
+            if verdict != Verdict::Clean {
+                return Err(format!("{whose}: qemu-img check: {text}"));
+            }
+        }
+        drop(file);
+        let image = row.open().open_read_only(place.image());
+        let image = image.map_err(|e| format!("{whose}: does not open: {e}"))?;
+        expect_contents(&image, &self.now, false)
+            .map_err(|e| format!("{whose}, read by us: {e}"))?;
+        self.judge_snapshots(&image).map_err(|e| format!("{whose}: {e}"))
     }
 
     /// Each snapshot is listed, in the order of its making, and reads as it was.
@@ -241,7 +337,7 @@ impl<'a> Pair<'a> {
         if listed != names {
             return Err(format!("lists {listed:?}, not {names:?}"));
         }
-        for one in due {
+        for one in due.filter(|one| !self.unknown.contains(&one.number)) {
             let reader = image.snapshot_reader(&*one.name()).map_err(|e| e.to_string())?;
             let moment = Moment::durable(one.model.clone());
             expect_contents(&reader, &moment, false)
@@ -253,7 +349,9 @@ impl<'a> Pair<'a> {
     /// Each snapshot of our image reads for them as it was.
     fn judge_snapshots_by_them(&self) -> Result<(), String> {
         let place = &self.places[0];
-        for one in self.now.snapshots.iter().filter(|one| one.now == Presence::Listed) {
+        let known =
+            |one: &&Listed| one.now == Presence::Listed && !self.unknown.contains(&one.number);
+        for one in self.now.snapshots.iter().filter(known) {
             let raw = place.folder().join("snapshot");
             let shown = |e: std::io::Error| format!("{}, read by them: {e}", one.name());
             let name = one.name();
@@ -272,12 +370,13 @@ impl<'a> Pair<'a> {
 
     /// The number of a place among both folders, whoever writes there.
     fn number(&self, place: &Place) -> usize {
-        usize::from(place.folder().ends_with("b"))
+        let of_copy = place.folder().ends_with("alone");
+        let folder = if of_copy { self.places[0].folder() } else { place.folder() };
+        usize::from(folder.ends_with("b"))
     }
 
     fn open(&self, place: &Place) -> Result<ReadOnlyImage, String> {
-        let options = self.row.open(place)?;
-        options.open_read_only(place.image()).map_err(|e| format!("does not open: {e}"))
+        self.row.open().open_read_only(place.image()).map_err(|e| format!("does not open: {e}"))
     }
 }
 

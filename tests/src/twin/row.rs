@@ -2,15 +2,16 @@
 
 use std::fmt::Write as _;
 
+use holstein::chain::BackingPolicy;
 use holstein::format::Version;
 use holstein::{CreateOptions, OpenOptions, Preallocation};
 use holstein_testkit::{DiskModel, Pattern};
 use holstein_units::SECTOR;
 
-use super::Place;
-use crate::{Below, Bytes, backing};
+use super::Lower;
 
-/// A kind of image, with how it is opened. A new kind is one more line in [`Row::all`].
+/// A kind of image, with how it is opened. A new kind is one more line in [`Row::all`]; changes of an
+/// image make it another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Row {
     /// Its name on the command line.
@@ -38,8 +39,10 @@ pub struct Row {
 pub struct BackingRow {
     /// Its format.
     pub format: BackingFormat,
-    /// Its size.
+    /// Its size at first.
     pub size: BackingSize,
+    /// Which file it is.
+    pub file: Lower,
 }
 
 /// The format of a backing file.
@@ -93,7 +96,7 @@ impl Row {
     }
 
     const fn over(self, format: BackingFormat, size: BackingSize) -> Self {
-        Self { backing: Some(BackingRow { format, size }), ..self }
+        Self { backing: Some(BackingRow { format, size, file: Lower::First }), ..self }
     }
 
     const fn preallocated(self, preallocation: Preallocation) -> Self {
@@ -238,31 +241,17 @@ impl Row {
     }
 
     /// How the library opens it.
-    ///
-    /// # Errors
-    /// If the backing file cannot be read, as text.
-    pub fn open(self, place: &Place) -> Result<OpenOptions, String> {
-        let mut options = OpenOptions::new()
+    pub fn open(self) -> OpenOptions {
+        let options = OpenOptions::new()
+            .backing_policy(BackingPolicy::same_directory())
             .pass_discard_request(true)
             .pass_discard_other(true)
             .discard_no_unref(self.no_unref);
-        if self.small_cache {
-            let slice = self.cluster.min(4096);
-            options = options.l2_cache_entry_size(slice).l2_cache_size(2 * slice);
+        if !self.small_cache {
+            return options;
         }
-        Ok(match self.backing.map(|below| below.format) {
-            None => options,
-            Some(BackingFormat::Raw) => {
-                let bytes = std::fs::read(place.below()).map_err(|e| format!("read below: {e}"))?;
-                options.backing(backing(Bytes(bytes)))
-            }
-            Some(BackingFormat::Qcow2) => {
-                let below = OpenOptions::new()
-                    .open_read_only(place.below())
-                    .map_err(|e| format!("open below: {e}"))?;
-                options.backing(backing(Below(below)))
-            }
-        })
+        let slice = self.cluster.min(4096);
+        options.l2_cache_entry_size(slice).l2_cache_size(2 * slice)
     }
 }
 

@@ -14,6 +14,17 @@ pub fn steps(row: Row, seed: u64) -> Vec<Step> {
     (0..count).map(|_| script.step()).collect()
 }
 
+/// Changes of the backing file.
+const REBASES: &[&str] = &[
+    "b=none", "b=first", "b=first", "b=raw", "b=qcow2", "b=copy", "bc=none", "bc=first", "bc=qcow2",
+];
+
+/// Changes of the format.
+const AMENDS: &[&str] = &[
+    "a=v2", "a=v2", "a=v2", "a=v3", "a=v3", "a=lazy", "a=prompt", "a=1", "a=2", "a=4", "a=8",
+    "a=16", "a=16", "a=16", "a=32", "a=64",
+];
+
 struct Script {
     row: Row,
     rng: Rng,
@@ -23,7 +34,7 @@ struct Script {
 
 impl Script {
     fn step(&mut self) -> Step {
-        Step::Op(match self.rng.below(43) {
+        Step::Op(match self.rng.below(54) {
             0..=10 => {
                 let (at, len) = self.range();
                 Op::Write { at, len }
@@ -64,8 +75,17 @@ impl Script {
             33..=36 => Op::Snapshot(self.rng.below(4)),
             37 | 38 => Op::Apply(self.rng.below(4)),
             39 | 40 => Op::Delete(self.rng.below(4)),
-            _ => return Step::Swap,
+            41 | 42 => return Step::Swap,
+            43..=45 => return self.change(&["m", "m", "mk"]),
+            46..=49 => return self.change(REBASES),
+            _ => return self.change(AMENDS),
         })
+    }
+
+    /// A change, one of these words.
+    fn change(&mut self, words: &[&str]) -> Step {
+        let word = words[usize::try_from(self.rng.below(words.len() as u64)).expect("an index")];
+        word.parse().expect("the word of a change")
     }
 
     /// How much the disk grows.

@@ -1,6 +1,6 @@
 //! Who makes the requests.
 
-use super::{Place, Row};
+use super::{Change, Place, Row};
 use crate::Op;
 
 /// What came of a request: done, or refused with these words.
@@ -27,6 +27,13 @@ pub trait Side {
         size: u64,
         id: u64,
     ) -> Result<Answer, String>;
+
+    /// Changes an image, which is one row before and another after, and leaves it closed.
+    ///
+    /// # Errors
+    /// A request that was put off and failed.
+    fn change(&mut self, rows: (Row, Row), place: &Place, change: Change)
+    -> Result<Answer, String>;
 
     /// Ends what was begun: the files are whole, and nobody has them open.
     ///

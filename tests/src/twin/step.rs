@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::Change;
 use crate::Op;
 
 /// A step of a sequence.
@@ -10,6 +11,8 @@ use crate::Op;
 pub enum Step {
     /// A request to both sides.
     Op(Op),
+    /// A change of the whole image, by both sides.
+    Change(Change),
     /// The images change places: each side goes on with what the other wrote. Prints as `x`.
     Swap,
 }
@@ -18,6 +21,7 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Op(op) => op.fmt(f),
+            Self::Change(change) => f.write_str(change.word()),
             Self::Swap => f.write_str("x"),
         }
     }
@@ -27,7 +31,13 @@ impl FromStr for Step {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        if text == "x" { Ok(Self::Swap) } else { text.parse().map(Self::Op) }
+        if text == "x" {
+            return Ok(Self::Swap);
+        }
+        match Change::ALL.iter().find(|(word, _)| *word == text) {
+            Some((_, change)) => Ok(Self::Change(*change)),
+            None => text.parse().map(Self::Op),
+        }
     }
 }
 

@@ -4,9 +4,11 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use holstein::format::Version;
 use holstein_testkit::Oracle;
 
-use super::{Answer, BackingFormat, Place, Row, Side};
+use super::lower::bytes_of;
+use super::{Answer, BackingFormat, Change, Place, Row, Side};
 use crate::moment::bytes;
 use crate::{Op, name};
 
@@ -108,8 +110,7 @@ impl Side for Tools {
         let mut create = words("create -q -f qcow2");
         if let (Some(below), Some(disk)) = (row.backing, row.below()) {
             let text = |e: std::io::Error| format!("make what lies below: {e}");
-            let mut content = vec![0; usize::try_from(disk.size()).map_err(|e| e.to_string())?];
-            disk.read(0, &mut content);
+            let content = bytes_of(&disk);
             let raw = match below.format {
                 BackingFormat::Raw => place.below(),
                 BackingFormat::Qcow2 => place.folder().join("raw"),
@@ -170,6 +171,39 @@ impl Side for Tools {
         };
         self.commands.push(line);
         Ok(Ok(()))
+    }
+
+    fn change(
+        &mut self,
+        (row, after): (Row, Row),
+        place: &Place,
+        change: Change,
+    ) -> Result<Answer, String> {
+        self.flush(row, place)?;
+        let onto = || match after.backing {
+            Some(backing) => {
+                words(&format!("-b {} -F {}", backing.file.file(), backing.format.word()))
+            }
+            None => vec!["-b".into(), OsString::new()],
+        };
+        let (command, more) = match change {
+            Change::Commit { keep: false } => ("commit -q -f qcow2", Vec::new()),
+            Change::Commit { keep: true } => ("commit -q -d -f qcow2", Vec::new()),
+            Change::Rebase { compress: false, .. } => ("rebase -q -f qcow2", onto()),
+            Change::Rebase { compress: true, .. } => ("rebase -q -c -f qcow2", onto()),
+            Change::Rename => ("rebase -q -u -f qcow2", onto()),
+            Change::Version(Version::V2) => ("amend -q -f qcow2 -o compat=0.10", Vec::new()),
+            Change::Version(_) => ("amend -q -f qcow2 -o compat=1.1", Vec::new()),
+            Change::Lazy(true) => ("amend -q -f qcow2 -o lazy_refcounts=on", Vec::new()),
+            Change::Lazy(false) => ("amend -q -f qcow2 -o lazy_refcounts=off", Vec::new()),
+            Change::Width(bits) => {
+                ("amend -q -f qcow2 -o", vec![format!("refcount_bits={bits}").into()])
+            }
+        };
+        let mut line = words(command);
+        line.extend(more);
+        line.push(place.image().into());
+        self.img(&line)
     }
 
     fn close(&mut self, row: Row, place: &Place) -> Result<(), String> {
