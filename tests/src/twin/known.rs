@@ -26,6 +26,9 @@ pub enum Known {
     /// A version 2 image without a backing file that gets one by `rebase` shows it where it read as
     /// zeros.
     ZerosLostInRebase,
+    /// `rebase -c` of an image with extended L2 entries fails an assertion where a cluster is
+    /// partly there.
+    RebaseOfPartialClusters,
 }
 
 impl Known {
@@ -42,9 +45,17 @@ impl Known {
     /// copy, and judged alone.
     #[must_use]
     pub fn bars_change(row: Row, change: Change) -> Option<Self> {
-        let gets_backing = matches!(change, Change::Rebase { to: Some(_), .. });
-        let barred = gets_backing && row.version == Version::V2 && row.backing.is_none();
-        barred.then_some(Self::ZerosLostInRebase)
+        match change {
+            Change::Rebase { to: Some(_), .. }
+                if row.version == Version::V2 && row.backing.is_none() =>
+            {
+                Some(Self::ZerosLostInRebase)
+            }
+            Change::Rebase { compress: true, .. } if row.extended => {
+                Some(Self::RebaseOfPartialClusters)
+            }
+            _ => None,
+        }
     }
 
     /// The known fault for which they refuse what Holstein does.

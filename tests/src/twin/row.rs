@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use holstein::chain::BackingPolicy;
-use holstein::format::Version;
+use holstein::format::{CompressionType, Version};
 use holstein::{CreateOptions, OpenOptions, Preallocation};
 use holstein_testkit::{DiskModel, Pattern};
 use holstein_units::SECTOR;
@@ -24,6 +24,10 @@ pub struct Row {
     pub refcount_bits: u32,
     /// Refcounts may be late.
     pub lazy: bool,
+    /// Entries say of each of 32 subclusters what it is.
+    pub extended: bool,
+    /// Clusters are compressed with zstd.
+    pub zstd: bool,
     /// What lies below it.
     pub backing: Option<BackingRow>,
     /// What is done for its space when it is made.
@@ -76,6 +80,8 @@ impl Row {
             cluster,
             refcount_bits,
             lazy: false,
+            extended: false,
+            zstd: false,
             backing: None,
             preallocation: Preallocation::Off,
             no_unref: false,
@@ -93,6 +99,14 @@ impl Row {
 
     const fn lazy(self) -> Self {
         Self { lazy: true, ..self }
+    }
+
+    const fn extended(self) -> Self {
+        Self { extended: true, ..self }
+    }
+
+    const fn zstd(self) -> Self {
+        Self { zstd: true, ..self }
     }
 
     const fn over(self, format: BackingFormat, size: BackingSize) -> Self {
@@ -145,6 +159,16 @@ impl Row {
             Self::v3("v3-512-full", 512, 16).preallocated(Preallocation::Full),
             Self::v3("v3-16k-no-unref", 16 * K, 16).no_unref(),
             Self::v3("v3-512-no-unref-qcow2", 512, 16).no_unref().over(Qcow2, Equal),
+            Self::v3("v3-16k-extended", 16 * K, 16).extended(),
+            Self::v3("v3-64k-extended", 64 * K, 16).extended(),
+            Self::v3("v3-2m-extended", 2048 * K, 16).extended(),
+            Self::v3("v3-16k-extended-qcow2", 16 * K, 1).extended().over(Qcow2, Equal),
+            Self::v3("v3-32k-extended-raw-shorter", 32 * K, 16).extended().over(Raw, Shorter),
+            Self::v3("v3-16k-extended-lazy-zstd", 16 * K, 8).extended().lazy().zstd(),
+            Self::v3("v3-16k-extended-no-unref", 16 * K, 16).extended().no_unref(),
+            Self::v3("v3-64k-extended-metadata", 64 * K, 16)
+                .extended()
+                .preallocated(Preallocation::Metadata),
             Self::v3("v3-1k-small-cache", K, 16).small_cache(),
             Self::v3("v3-64k-small-cache-raw", 64 * K, 16).small_cache().over(Raw, Shorter),
         ]
@@ -220,6 +244,12 @@ impl Row {
         if self.lazy {
             add(format_args!("lazy_refcounts=on"));
         }
+        if self.extended {
+            add(format_args!("extended_l2=on"));
+        }
+        if self.zstd {
+            add(format_args!("compression_type=zstd"));
+        }
         let mode = match self.preallocation {
             Preallocation::Off => return words,
             Preallocation::Metadata => "metadata",
@@ -237,6 +267,11 @@ impl Row {
             .cluster_size(self.cluster)
             .refcount_bits(self.refcount_bits)
             .lazy_refcounts(self.lazy)
+            .extended_l2(self.extended)
+            .compression(match self.zstd {
+                false => CompressionType::Deflate,
+                true => CompressionType::Zstd,
+            })
             .preallocation(self.preallocation)
     }
 

@@ -20,10 +20,11 @@ const REBASES: &[&str] = &[
 ];
 
 /// Changes of the format.
-const AMENDS: &[&str] = &[
-    "a=v2", "a=v2", "a=v2", "a=v3", "a=v3", "a=lazy", "a=prompt", "a=1", "a=2", "a=4", "a=8",
-    "a=16", "a=16", "a=16", "a=32", "a=64",
-];
+const AMENDS: &[&str] = &["a=v2", "a=v2", "a=v3", "a=v3", "a=lazy", "a=prompt"];
+
+/// Changes of the width of refcounts. The reference takes seconds for each where clusters are large,
+/// as it goes over all the counts that there could be.
+const WIDTHS: &[&str] = &["a=1", "a=2", "a=4", "a=8", "a=16", "a=16", "a=32", "a=64"];
 
 struct Script {
     row: Row,
@@ -78,6 +79,7 @@ impl Script {
             41 | 42 => return Step::Swap,
             43..=45 => return self.change(&["m", "m", "mk"]),
             46..=49 => return self.change(REBASES),
+            50 | 51 if self.row.cluster <= 8192 => return self.change(WIDTHS),
             _ => return self.change(AMENDS),
         })
     }
