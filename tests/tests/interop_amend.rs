@@ -2,8 +2,9 @@
 
 mod interop;
 
-use holstein::format::{SnapshotRecord, Version};
-use holstein::{AmendOptions, ErrorKind, OpenOptions};
+use holstein::format::{CompressionType, SnapshotRecord, Version};
+use holstein::{AmendOptions, CreateOptions, ErrorKind, OpenOptions};
+use holstein_testkit::{Oracle, TempDir, Verdict, Version as Oldest};
 use interop::{Bench, Maker, Op, Script, assert_same};
 
 /// Amends the image, and returns the library's answer.
@@ -201,4 +202,42 @@ fn what_cannot_be_is_refused_before_anything_changes() {
     assert_eq!(header.compatible.bits(), 1);
     bench.disk.resize(bench.disk.len() + 512, 0);
     bench.judge("version 3 again");
+}
+
+/// Streams of zstd have no place in version 2, wherever they are; without any the way is free, and
+/// streams that follow are of the other kind.
+#[test]
+fn zstd_goes_with_a_downgrade_unless_a_stream_is_left() {
+    let oldest = Oldest { major: 10, minor: 0, patch: 0 };
+    let Some(oracle) = Oracle::find_or_skip("zstd to version 2", oldest) else { return };
+    let dir = TempDir::new("zstd").expect("a folder");
+    let path = dir.file("image");
+    let new = CreateOptions::new(1 << 20).compression(CompressionType::Zstd);
+    let image = new.create(&path).expect("created");
+    let old = vec![3; 65536];
+    image.write_compressed_at(65536, &old).expect("compressed");
+    image.create_snapshot("kept").expect("a snapshot");
+    image.write_at(65536, &[4; 65536]).expect("no stream in the disk");
+    image.close().expect("closed");
+    let bytes = std::fs::read(&path).expect("read");
+    let to_v2 = AmendOptions::new().version(Version::V2);
+    let mut image = OpenOptions::new().open(&path).expect("opened");
+    let error = image.amend(&to_v2, &mut |_, _| {}).expect_err("a snapshot has a stream");
+    assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+    image.close().expect("closed");
+    assert!(bytes == std::fs::read(&path).expect("read"), "something was written");
+
+    let mut image = OpenOptions::new().open(&path).expect("opened");
+    image.delete_snapshot("kept").expect("deleted");
+    image.write_compressed_at(131_072, &old).expect("compressed");
+    image.amend(&to_v2, &mut |_, _| {}).expect_err("the disk has a stream");
+    image.discard(131_072, 65536).expect("discarded");
+    image.amend(&to_v2, &mut |_, _| {}).expect("no stream is left");
+    let header = image.header();
+    assert_eq!((header.version, header.compression), (Version::V2, CompressionType::Deflate));
+    image.write_compressed_at(196_608, &old).expect("compressed");
+    image.close().expect("closed");
+    let reads = ["read -q -P 4 65536 65536", "read -q -P 3 196608 65536"].map(str::to_owned);
+    oracle.io((&path, "qcow2"), &reads).expect("they read both");
+    assert_eq!(oracle.check(&path).expect("checked").0, Verdict::Clean);
 }

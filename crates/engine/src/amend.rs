@@ -7,8 +7,10 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use holstein_codec::Deflate;
 use holstein_format::{
-    AutoclearFeatures, CompatibleFeatures, IncompatibleFeatures, RefcountOrder, Version,
+    AutoclearFeatures, CompatibleFeatures, CompressionType, IncompatibleFeatures, RefcountOrder,
+    Version,
 };
 use holstein_guard::planted::{Bug, is_planted};
 use holstein_mapping::{L1Layout, MapError};
@@ -17,6 +19,10 @@ use holstein_units::HostCluster;
 
 use crate::disk::Disk;
 use crate::{EngineError, Steps};
+
+/// The refusal of version 2 for streams that its readers cannot read.
+const ZSTD_STREAMS: &str =
+    "Cannot downgrade an image with zstd compression type and existing compressed clusters";
 
 /// Clusters that only the header of before relied on.
 #[derive(Debug, Default)]
@@ -59,7 +65,7 @@ impl Disk {
     /// "Version change and amend".
     pub fn downgrade(&self, snapshots: &[L1Layout], steps: Steps<'_>) -> Result<(), EngineError> {
         let _alone = self.restructure();
-        if let Some(why) = self.downgrade_refused() {
+        if let Some(why) = self.downgrade_refused(snapshots)? {
             return Err(EngineError::Amend { why });
         }
         if self.config.cipher.is_some() && self.shows_backing() && !snapshots.is_empty() {
@@ -71,19 +77,27 @@ impl Disk {
         self.switch_for_good(|header| {
             header.version = Version::V2;
             header.incompatible.remove(IncompatibleFeatures::DIRTY);
+            header.incompatible.remove(IncompatibleFeatures::COMPRESSION);
+            header.compression = CompressionType::Deflate;
             header.compatible = CompatibleFeatures::default();
             header.autoclear = AutoclearFeatures::default();
             header.unknown_fields.clear();
         })
     }
 
-    /// Why the header cannot be one of version 2.
-    #[must_use]
-    pub fn downgrade_refused(&self) -> Option<&'static str> {
+    /// Why the image cannot be one of version 2, whose snapshots have their L1 tables at `snapshots`.
+    ///
+    /// # Errors
+    /// I/O; corruption of tables that are looked through.
+    pub fn downgrade_refused(
+        &self,
+        snapshots: &[L1Layout],
+    ) -> Result<Option<&'static str>, EngineError> {
         let header = self.header();
         let mut features = header.incompatible;
         features.remove(IncompatibleFeatures::DIRTY);
-        if header.refcount_order != RefcountOrder::DEFAULT {
+        features.remove(IncompatibleFeatures::COMPRESSION);
+        Ok(if header.refcount_order != RefcountOrder::DEFAULT {
             Some("version 2 needs refcounts of 16 bits")
         } else if features.contains(IncompatibleFeatures::DATA_FILE) {
             Some("version 2 has no external data file")
@@ -91,9 +105,11 @@ impl Disk {
             Some("version 2 has no bitmaps")
         } else if features.bits() != 0 {
             Some("version 2 has no incompatible features")
+        } else if header.compression != CompressionType::Deflate && self.has_streams(snapshots)? {
+            Some(ZSTD_STREAMS)
         } else {
             None
-        }
+        })
     }
 
     /// Allows writers to postpone refcounts, or forbids it; all counts are in the file afterwards.
@@ -162,7 +178,12 @@ impl Disk {
     /// As for [`Disk::open`].
     pub fn reopen(&self) -> Result<Self, EngineError> {
         let header = self.kept_header();
-        let disk = Self::open(Arc::clone(self.storage()), &header, self.config.clone())?;
+        let mut config = self.config.clone();
+        if header.compression == CompressionType::Deflate {
+            // After a downgrade it may not be what it was.
+            config.codec = Arc::new(Deflate::default());
+        }
+        let disk = Self::open(Arc::clone(self.storage()), &header, config)?;
         disk.inherit_bitmaps(self);
         Ok(disk)
     }

@@ -56,6 +56,54 @@ impl Disk {
         Ok(())
     }
 
+    /// Whether a cluster of the disk or of a snapshot is compressed.
+    pub(crate) fn has_streams(&self, snapshots: &[L1Layout]) -> Result<bool, EngineError> {
+        let entries = self.mapping.l1_layout().entries;
+        let span = self.geometry.bytes_per_l2();
+        let mut next = self.mapping.next_table(0);
+        while let Some(index) = next.filter(|index| *index < entries) {
+            let mut left = GuestRange { start: GuestOffset::new(index * span), len: span };
+            while !left.is_empty() {
+                let extent = self.map_extent(left)?;
+                if let ExtentKind::Compressed { .. } = extent.kind {
+                    return Ok(true);
+                }
+                left = left.split_at(extent.len).1;
+            }
+            next = self.mapping.next_table(index + 1);
+        }
+        let mut seen = HashSet::new();
+        for layout in snapshots {
+            let tree = self.mapping.read_tree(*layout)?;
+            for index in 0..tree.entries() {
+                if let Some(table) = tree.table(index, self.geometry)?
+                    && seen.insert(table)
+                    && self.table_has_streams(table)?
+                {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether the table at `table` in the file names a compressed cluster.
+    fn table_has_streams(&self, table: HostOffset) -> Result<bool, EngineError> {
+        let mut bytes = vec![0; crate::read::usize_of(self.geometry.cluster_size())];
+        self.file.read(table, &mut bytes)?;
+        let rules = self.kept_header().entry_rules();
+        let entry_size = crate::read::usize_of(self.geometry.l2_entry_size());
+        for raw in bytes.chunks_exact(entry_size) {
+            let at = GuestOffset::new(0);
+            let state = ClusterState::decode(word(raw), &rules)
+                .map_err(|source| MapError::L2Entry { at, source })?;
+            if let ClusterState::Compressed(_) = state {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// What an unallocated cluster shows may differ from zeros, now or one day.
     pub(crate) fn shows_backing(&self) -> bool {
         self.config.backing.is_some() || self.config.names_backing

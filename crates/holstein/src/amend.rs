@@ -207,12 +207,14 @@ fn judge(disk: &Disk, options: &AmendOptions) -> Result<Plan, Error> {
     if size.is_some_and(|size| !size.is_multiple_of(512)) {
         return invalid("the size is not a multiple of 512");
     }
+    let mut snapshots = Vec::new();
     if downgrade || upgrade {
         let table = SnapshotTable::read(&**disk.storage(), &header).map_err(EngineError::from)?;
         let broken = |record: &&SnapshotRecord| record.validate_l1(header.geometry).is_err();
         if table.records().iter().any(|record| broken(&record)) {
             return refused("a snapshot's table is out of bounds; repair the image first");
         }
+        snapshots = table.records().iter().map(layout_of).collect();
         let size = size.unwrap_or(header.size);
         let fits = |record: &SnapshotRecord| {
             record.disk_size().unwrap_or(header.size) == size
@@ -226,7 +228,7 @@ fn judge(disk: &Disk, options: &AmendOptions) -> Result<Plan, Error> {
     }
     if downgrade
         && width.is_none()
-        && let Some(why) = disk.downgrade_refused()
+        && let Some(why) = disk.downgrade_refused(&snapshots)?
     {
         return refused(why);
     }

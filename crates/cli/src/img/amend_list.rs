@@ -224,6 +224,8 @@ fn judge_downgrade(
     }
     let mut features = header.incompatible;
     features.remove(IncompatibleFeatures::DIRTY);
+    // Streams are looked for in the open image.
+    features.remove(IncompatibleFeatures::COMPRESSION);
     if features.contains(IncompatibleFeatures::DATA_FILE) {
         return Err(DiskError::unsupported("Cannot downgrade an image with a data file"));
     }
