@@ -97,7 +97,7 @@ impl Change {
             Self::Rebase { to, .. } => Row { backing: to.and_then(over), ..row },
             Self::Rename => Row { backing: over(Lower::Copy), ..row },
             Self::Version(Version::V2) => {
-                Row { version: Version::V2, lazy: false, no_unref: false, ..row }
+                Row { version: Version::V2, lazy: false, no_unref: false, zstd: false, ..row }
             }
             Self::Version(version) => Row { version, ..row },
             Self::Width(refcount_bits) => Row { refcount_bits, ..row },

@@ -29,6 +29,9 @@ pub enum Known {
     /// `rebase -c` of an image with extended L2 entries fails an assertion where a cluster is
     /// partly there.
     RebaseOfPartialClusters,
+    /// A downgrade looks for zstd streams in the disk alone: those of snapshots cannot be read after
+    /// it. Holstein refuses them.
+    StreamsOfSnapshotsLost,
 }
 
 impl Known {
@@ -41,10 +44,10 @@ impl Known {
         barred.then_some(Self::GrowOverLongerBacking)
     }
 
-    /// The known fault for which they are not asked to make a change of a `row`. Ours is made of a
-    /// copy, and judged alone.
+    /// The known fault for which they are not asked to make a change of a `row`, which has
+    /// snapshots or not. Ours is made of a copy, and judged alone.
     #[must_use]
-    pub fn bars_change(row: Row, change: Change) -> Option<Self> {
+    pub fn bars_change(row: Row, change: Change, snapshots: bool) -> Option<Self> {
         match change {
             Change::Rebase { to: Some(_), .. }
                 if row.version == Version::V2 && row.backing.is_none() =>
@@ -54,8 +57,17 @@ impl Known {
             Change::Rebase { compress: true, .. } if row.extended => {
                 Some(Self::RebaseOfPartialClusters)
             }
+            Change::Version(Version::V2) if row.zstd && snapshots => {
+                Some(Self::StreamsOfSnapshotsLost)
+            }
             _ => None,
         }
+    }
+
+    /// Whether Holstein may refuse a change that is barred for this.
+    #[must_use]
+    pub fn may_be_refused(self) -> bool {
+        self == Self::StreamsOfSnapshotsLost
     }
 
     /// The known fault for which they refuse what Holstein does.

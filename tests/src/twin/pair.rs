@@ -194,8 +194,9 @@ impl<'a> Pair<'a> {
         }
         let format = change.needs().and_then(|file| self.lowers.format(file));
         let rows = (self.row, change.applied(self.row, format));
-        if Known::bars_change(self.row, change).is_some() {
-            return self.change_alone(rows, change);
+        let snapshots = self.now.snapshots.iter().any(|one| one.now == Presence::Listed);
+        if let Some(known) = Known::bars_change(self.row, change, snapshots) {
+            return self.change_alone(rows, change, known.may_be_refused());
         }
         let mut perform = |side: usize| {
             let done = self.sides[side].change(rows, &self.places[side], change);
@@ -221,7 +222,12 @@ impl<'a> Pair<'a> {
     }
 
     /// Makes a change of a copy of our image, and judges that.
-    fn change_alone(&mut self, rows: (Row, Row), change: Change) -> Result<(), String> {
+    fn change_alone(
+        &mut self,
+        rows: (Row, Row),
+        change: Change,
+        may_refuse: bool,
+    ) -> Result<(), String> {
         let text = |e: std::io::Error| format!("a copy of our image: {e}");
         let folder = self.dir.file("alone");
         std::fs::create_dir(&folder).map_err(text)?;
@@ -235,6 +241,7 @@ impl<'a> Pair<'a> {
         self.note_below(change);
         let judged = match answer {
             Ok(()) => self.judge_image(rows.1, &place, "our image alone"),
+            Err(_) if may_refuse => self.judge_image(rows.0, &place, "our image alone"),
             Err(said) => Err(format!("refused by us: {said}")),
         };
         self.unknown = unknown;

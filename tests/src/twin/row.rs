@@ -169,6 +169,8 @@ impl Row {
             Self::v3("v3-64k-extended-metadata", 64 * K, 16)
                 .extended()
                 .preallocated(Preallocation::Metadata),
+            Self::v3("v3-512-zstd", 512, 16).zstd(),
+            Self::v3("v3-64k-zstd-qcow2", 64 * K, 16).zstd().over(Qcow2, Longer),
             Self::v3("v3-1k-small-cache", K, 16).small_cache(),
             Self::v3("v3-64k-small-cache-raw", 64 * K, 16).small_cache().over(Raw, Shorter),
         ]
