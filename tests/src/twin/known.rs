@@ -32,22 +32,50 @@ pub enum Known {
     /// A downgrade looks for zstd streams in the disk alone: those of snapshots cannot be read after
     /// it. Holstein refuses them.
     StreamsOfSnapshotsLost,
+    /// A downgrade puts data over a zero cluster with a place that a snapshot shares, in place, and
+    /// leaves it marked as not shared.
+    SharedZerosOverwritten,
+    /// Applying a snapshot raises counts before it lowers those of the disk, and is refused where
+    /// narrow counts have no room for both for a moment.
+    ApplyNeedsRoom,
+    /// An image with extended L2 entries over a longer backing file cannot grow where its last
+    /// cluster is compressed and not full.
+    CompressedEndCannotGrow,
+}
+
+/// What an image of theirs is, where that decides.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// Bytes of its disk.
+    pub size: u64,
+    /// Bytes of the disk below.
+    pub below: u64,
+    /// It has snapshots.
+    pub snapshots: bool,
+    /// The disk or a snapshot has zero clusters with a place of their own.
+    pub placed_zeros: bool,
+    /// The last cluster of the disk is compressed.
+    pub compressed_end: bool,
 }
 
 impl Known {
-    /// The known fault for which they are not asked to do `op` on a disk of `size` bytes
-    /// over one of `below`.
+    /// The known fault for which they are not asked to do `op`.
     #[must_use]
-    pub fn bars(row: Row, op: Op, size: u64, below: u64) -> Option<Self> {
-        let grows = matches!(op, Op::Grow { .. });
-        let barred = grows && row.version == Version::V2 && below > size;
-        barred.then_some(Self::GrowOverLongerBacking)
+    pub fn bars(row: Row, op: Op, facts: Facts) -> Option<Self> {
+        let over_longer = matches!(op, Op::Grow { .. }) && facts.below > facts.size;
+        let partial = !facts.size.is_multiple_of(row.cluster);
+        match row.version {
+            Version::V2 if over_longer => Some(Self::GrowOverLongerBacking),
+            Version::V3 if over_longer && row.extended && partial && facts.compressed_end => {
+                Some(Self::CompressedEndCannotGrow)
+            }
+            _ => None,
+        }
     }
 
-    /// The known fault for which they are not asked to make a change of a `row`, which has
-    /// snapshots or not. Ours is made of a copy, and judged alone.
+    /// The known fault for which they are not asked to make a change of a `row`. Ours is made of a copy, and judged alone.
     #[must_use]
-    pub fn bars_change(row: Row, change: Change, snapshots: bool) -> Option<Self> {
+    pub fn bars_change(row: Row, change: Change, facts: Facts) -> Option<Self> {
         match change {
             Change::Rebase { to: Some(_), .. }
                 if row.version == Version::V2 && row.backing.is_none() =>
@@ -57,8 +85,13 @@ impl Known {
             Change::Rebase { compress: true, .. } if row.extended => {
                 Some(Self::RebaseOfPartialClusters)
             }
-            Change::Version(Version::V2) if row.zstd && snapshots => {
+            Change::Version(Version::V2) if row.zstd && facts.snapshots => {
                 Some(Self::StreamsOfSnapshotsLost)
+            }
+            Change::Version(Version::V2)
+                if row.version == Version::V3 && facts.snapshots && facts.placed_zeros =>
+            {
+                Some(Self::SharedZerosOverwritten)
             }
             _ => None,
         }
@@ -75,6 +108,21 @@ impl Known {
     pub fn refuses_alone(row: Row, op: Op) -> Option<Self> {
         let narrow = row.refcount_bits == 1 && matches!(op, Op::Snapshot(_));
         narrow.then_some(Self::EmptyTablesKept)
+    }
+
+    /// The known fault for which they refuse a snapshot to be applied. Their image becomes a copy of
+    /// ours.
+    #[must_use]
+    pub fn refuses_to_apply(row: Row, op: Op) -> Option<Self> {
+        let narrow = row.refcount_bits <= 8 && matches!(op, Op::Apply(_));
+        narrow.then_some(Self::ApplyNeedsRoom)
+    }
+
+    /// The known fault of an image that they wrote, for which Holstein refuses what they do with
+    /// another one.
+    #[must_use]
+    pub fn refused_alone(row: Row, op: Op, written_by_them: bool) -> Option<Self> {
+        Self::refuses_alone(row, op).filter(|_| written_by_them)
     }
 
     /// The known fault that a refused request leaves leaks.

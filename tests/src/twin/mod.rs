@@ -24,7 +24,7 @@ mod step;
 mod tools;
 
 pub use change::Change;
-pub use known::Known;
+pub use known::{Facts, Known};
 pub use library::Library;
 pub use long::{LongTwin, TwinOutcome, run};
 pub use lower::{Lower, Lowers};

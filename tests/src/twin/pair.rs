@@ -3,11 +3,11 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use holstein::{ExtentKind, ReadOnlyImage};
+use holstein::{Extent, ExtentKind, ReadOnlyImage};
 use holstein_storage::{FileOptions, FileStorage};
 use holstein_testkit::{DiskModel, Oracle, TempDir, Verdict};
 
-use super::{Change, Known, Lowers, Place, Row, Side, Step};
+use super::{Change, Facts, Known, Lowers, Place, Row, Side, Step};
 use crate::judge::{expect_contents, expect_no_corruption};
 use crate::{Listed, Moment, Op, Presence};
 
@@ -134,7 +134,8 @@ impl<'a> Pair<'a> {
             Step::Op(op) => op,
         };
         let size = self.now.sizes[0];
-        let barred = Known::bars(self.row, op, size, self.size_below()).is_some();
+        let looked_at = matches!(op, Op::Grow { .. }) && self.row.extended;
+        let barred = Known::bars(self.row, op, self.facts(looked_at)?).is_some();
         let barred = barred || matches!(op, Op::Apply(number) if self.unknown.contains(&number));
         if barred || !self.now.allows(op, size) || !self.is_fair(op)? {
             return Ok(());
@@ -176,10 +177,41 @@ impl<'a> Pair<'a> {
                 let theirs = self.number(&self.places[1]);
                 self.leaky[theirs] = true;
             }
+            (Ok(()), Err(_)) if Known::refuses_to_apply(self.row, op).is_some() => {
+                self.now.done(op, id, size);
+                self.adopt()?;
+            }
+            (Err(_), Ok(())) if self.is_refused_alone(op) => {
+                if let Op::Snapshot(number) = op {
+                    let undo = Op::Delete(number);
+                    let answer =
+                        self.sides[1].perform(self.row, &self.places[1], undo, size, id)?;
+                    answer.map_err(|e| format!("theirs, to undo what we refused: {e}"))?;
+                }
+                self.tally.refused += 1;
+            }
             (Err(said), Ok(())) => return Err(format!("refused by us alone: {said}")),
             (Ok(()), Err(said)) => return Err(format!("refused by them alone: {said}")),
         }
         if op == Op::Reopen { self.judge() } else { Ok(()) }
+    }
+
+    /// Whether we refuse a request of an image that they wrote for what they left in it.
+    fn is_refused_alone(&self, op: Op) -> bool {
+        let written_by_them = self.number(&self.places[0]) == 1;
+        Known::refused_alone(self.row, op, written_by_them).is_some()
+    }
+
+    /// Their image becomes a copy of ours.
+    fn adopt(&mut self) -> Result<(), String> {
+        self.close()?;
+        let [ours, theirs] = &self.places;
+        let copied = std::fs::copy(ours.image(), theirs.image());
+        copied.map_err(|e| format!("copy our image: {e}"))?;
+        let (ours, theirs) = (self.number(ours), self.number(theirs));
+        self.leaky[theirs] = self.leaky[ours];
+        self.tally.alone += 1;
+        Ok(())
     }
 
     /// Makes a change of the whole image on both sides, and judges.
@@ -194,8 +226,9 @@ impl<'a> Pair<'a> {
         }
         let format = change.needs().and_then(|file| self.lowers.format(file));
         let rows = (self.row, change.applied(self.row, format));
-        let snapshots = self.now.snapshots.iter().any(|one| one.now == Presence::Listed);
-        if let Some(known) = Known::bars_change(self.row, change, snapshots) {
+        let looked_at = matches!(change, Change::Version(_)) && !self.now.snapshots.is_empty();
+        let facts = self.facts(looked_at)?;
+        if let Some(known) = Known::bars_change(self.row, change, facts) {
             return self.change_alone(rows, change, known.may_be_refused());
         }
         let mut perform = |side: usize| {
@@ -256,6 +289,40 @@ impl<'a> Pair<'a> {
             let listed = self.now.snapshots.iter().filter(|one| one.now == Presence::Listed);
             self.unknown.extend(listed.map(|one| one.number));
         }
+    }
+
+    /// What their image is; its tables are looked at if that can matter.
+    fn facts(&mut self, looked_at: bool) -> Result<Facts, String> {
+        let listed = |one: &&Listed| one.now == Presence::Listed;
+        let names: Vec<_> = self.now.snapshots.iter().filter(listed).map(Listed::name).collect();
+        let (size, below) = (self.now.sizes[0], self.size_below());
+        let mut facts = Facts { size, below, snapshots: !names.is_empty(), ..Facts::default() };
+        if !looked_at {
+            return Ok(facts);
+        }
+        self.close()?;
+        let text = |e: holstein::Error| format!("look at theirs: {e}");
+        let image = self.open(&self.places[1])?;
+        let placed = |extent: &Extent| extent.kind == ExtentKind::Zero && extent.host.is_some();
+        let any_placed = |size: u64, extent_at: &dyn Fn(u64) -> Result<Extent, holstein::Error>| {
+            let mut at = 0;
+            while at < size {
+                let extent = extent_at(at).map_err(text)?;
+                if placed(&extent) {
+                    return Ok(true);
+                }
+                at += extent.len;
+            }
+            Ok::<_, String>(false)
+        };
+        facts.placed_zeros = any_placed(size, &|at| image.extent_at(at, size - at))?;
+        for name in names {
+            let reader = image.snapshot_reader(&*name).map_err(text)?;
+            let size = reader.virtual_size();
+            facts.placed_zeros |= any_placed(size, &|at| reader.extent_at(at, size - at))?;
+        }
+        facts.compressed_end = image.extent_at(size - 1, 1).map_err(text)?.compressed;
+        Ok(facts)
     }
 
     /// Bytes of the disk below.
