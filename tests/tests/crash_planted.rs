@@ -7,10 +7,16 @@ use holstein_tests::{Config, Depth, Explorer, Program, Start};
 
 /// Explores programs of two with a bug planted, until a promise is seen broken.
 fn expect_found(bug: Bug) {
+    let config = Config::SMALL;
+    let starts = Start::OWN.into_iter().filter(|start| start.fits(config));
+    expect_found_in(bug, starts.flat_map(|start| Program::all(config, start, 2)));
+}
+
+/// The same in these programs.
+fn expect_found_in(bug: Bug, programs: impl IntoIterator<Item = Program>) {
     let depth = Depth { opinion_every: 0, ..Depth::default() };
     let mut explorer = Explorer::new(depth).with_bug(Some(bug));
-    let starts = Start::OWN.into_iter().filter(|start| start.fits(Config::SMALL));
-    for program in starts.flat_map(|start| Program::all(Config::SMALL, start, 2)) {
+    for program in programs {
         explorer.explore(&program).expect("the start can be made");
         if let Some(violation) = explorer.violations.first() {
             eprintln!("{bug:?} found after {}:\n{violation}", explorer.tally);
@@ -61,7 +67,37 @@ fn crash_finds_a_block_named_before_it_is_written() {
 }
 
 #[test]
+fn crash_finds_a_shrink_that_clears_first() {
+    expect_found(Bug::SizeAfterEntries);
+}
+
+#[test]
+fn crash_finds_zero_clusters_left_in_version_2() {
+    expect_found(Bug::ZerosNotExpanded);
+}
+
+#[test]
+fn crash_finds_an_overlay_emptied_before_its_base_is_durable() {
+    expect_found_in(Bug::BaseNotFlushed, Program::all(Config::SMALL, Start::Overlay, 2));
+}
+
+#[test]
+fn crash_finds_a_name_before_the_copies() {
+    expect_found_in(Bug::NameBeforeCopies, Program::all(Config::SMALL, Start::Overlay, 2));
+}
+
+#[test]
+fn crash_finds_counts_behind_without_a_mark() {
+    expect_found_in(Bug::CountsBehindUnmarked, Program::all(Config::LAZY, Start::Filled, 2));
+}
+
+#[test]
+fn crash_finds_a_mark_cleared_before_the_counts() {
+    expect_found_in(Bug::CleanBeforeCounts, Program::all(Config::LAZY, Start::Filled, 2));
+}
+
+#[test]
 fn crash_tests_plant_every_bug() {
     // A bug that is added needs a test above, or in the file of `crash_*.rs` that knows the operation.
-    assert_eq!(Bug::ALL.len(), 16);
+    assert_eq!(Bug::ALL.len(), 23);
 }

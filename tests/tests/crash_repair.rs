@@ -7,6 +7,7 @@ use std::sync::Arc;
 use holstein::check::{CheckOptions, RepairKind, RepairOptions, check, repair};
 use holstein::format::{DecodePurpose, Header, IncompatibleFeatures};
 use holstein::{CreateOptions, OpenOptions};
+use holstein_guard::planted::{Bug, plant};
 use holstein_storage::{MemStorage, Storage};
 use holstein_testkit::{RecordingStorage, SampleOptions, Tearing};
 use holstein_units::HostOffset;
@@ -153,6 +154,41 @@ fn crash_in_a_repair_is_repaired_again() {
             .expect("memory");
     }
     assert!(seen > 50, "{seen} states");
+}
+
+/// C3: until the counts are right the file says that they are not, in a repair as well.
+fn judge_marks(bug: Option<Bug>) -> Result<u64, String> {
+    let mut bytes = image(16);
+    let (l1, table) = (word(&bytes, 40), word(&bytes, 48));
+    let l2 = word(&bytes, l1) & 0x00ff_ffff_ffff_fe00;
+    let block = word(&bytes, table);
+    let (_, spoil) = DEFECTS.iter().find(|(name, _)| name.starts_with("marked")).expect("listed");
+    spoil(&mut bytes, &Tables { l1, l2, table, block });
+    let storage = recorded(&bytes);
+    let file: Arc<dyn Storage> = Arc::<RecordingStorage<MemStorage>>::clone(&storage);
+    plant(bug);
+    let repaired = repair(&file, &RepairOptions::new(RepairKind::All), &mut |_| {});
+    plant(None);
+    repaired.map_err(|e| e.to_string())?;
+    let counts = storage.log().for_each_state(&states(), &mut |state| {
+        let report = check(&state.storage(), &CheckOptions::default(), &mut |_| {})
+            .map_err(|e| e.to_string())?;
+        let mut marks = [0; 8];
+        state.image.read(72, &mut marks);
+        if marks == [0; 8] && report.corruptions > 0 {
+            return Err(format!("no mark at cut {}: {:?}", state.cut, report.findings));
+        }
+        Ok(())
+    })?;
+    Ok(counts.states)
+}
+
+#[test]
+fn crash_in_a_repair_finds_the_marks_until_all_is_right() {
+    let states = judge_marks(None).expect("the marks hold");
+    assert!(states > 5, "{states} states");
+    let found = judge_marks(Some(Bug::MarksClearedFirst));
+    assert!(found.is_err(), "marks cleared first were not noticed");
 }
 
 /// The image with a refcount table to open it by, as reading does not look into it.

@@ -7,6 +7,7 @@ use holstein_cache::{CacheSizes, RankedTables, RunGuard, Sequencer, TableCache};
 use holstein_codec::ClusterCodec;
 use holstein_crypto::SectorCipher;
 use holstein_format::{Header, Version};
+use holstein_guard::planted::{Bug, is_planted};
 use holstein_guard::{Event, ImageFile, Listener, Region, RegionMask};
 use holstein_mapping::{L1Layout, Mapping, MappingConfig, RangeTickets};
 use holstein_refcount::{ClusterAllocator, DiscardPolicy, RefcountLayout, Refcounts};
@@ -281,6 +282,9 @@ impl Disk {
     pub fn close(&self) -> Result<(), EngineError> {
         if !self.config.writable || self.stale.load(Ordering::Acquire) {
             return Ok(());
+        }
+        if is_planted(Bug::CleanBeforeCounts) {
+            self.mark_clean()?;
         }
         let stored = self.store_bitmaps();
         let run = self.sequencer.lock();

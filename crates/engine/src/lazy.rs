@@ -12,6 +12,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use holstein_format::{IncompatibleFeatures, Version};
+use holstein_guard::planted::{Bug, is_planted};
 use holstein_mapping::Fetch;
 
 use crate::EngineError;
@@ -60,7 +61,9 @@ impl Disk {
                 return Ok(self.sequencer.flush()?);
             }
             // Two that come here at once set the same bit.
-            self.mark(IncompatibleFeatures::DIRTY)?;
+            if !is_planted(Bug::CountsBehindUnmarked) {
+                self.mark(IncompatibleFeatures::DIRTY)?;
+            }
             self.lazy.dirty.store(true, Ordering::Release);
         }
         Ok(self.sequencer.flush_links()?)

@@ -8,6 +8,7 @@
 //! there is leaked at worst. QEMU clears the entries first, and a crash leaves the old size over a disk
 //! that has lost its end.
 
+use holstein_guard::planted::{Bug, is_planted};
 use holstein_mapping::{Change, MapError};
 use holstein_units::{GuestOffset, GuestRange, SECTOR};
 
@@ -47,6 +48,10 @@ impl Disk {
         }
         self.check_bitmaps(size)?;
         self.guarded(|| {
+            if is_planted(Bug::SizeAfterEntries) {
+                self.clear_past(size)?;
+                self.sequencer.flush()?;
+            }
             {
                 let _quiet = self.quiet();
                 let run = self.sequencer.lock();

@@ -38,11 +38,25 @@ pub enum Bug {
     BitmapNotRecorded,
     /// The header says version 3 before the list of snapshots has what version 3 asks for.
     VersionBeforeList,
+    /// What a smaller disk has no place for is given up before the header says that it is smaller.
+    SizeAfterEntries,
+    /// The header says version 2 over tables with zero clusters.
+    ZerosNotExpanded,
+    /// Counts are left behind without the dirty bit.
+    CountsBehindUnmarked,
+    /// The dirty bit is cleared before the counts are written.
+    CleanBeforeCounts,
+    /// A commit empties the overlay before its base is durable.
+    BaseNotFlushed,
+    /// A rebase changes the name before the copies are made.
+    NameBeforeCopies,
+    /// A repair clears the marks before it mends what they announce.
+    MarksClearedFirst,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 23] = [
         Self::FirstBarrierMissing,
         Self::LastBarrierMissing,
         Self::QuarantineSkipped,
@@ -59,6 +73,13 @@ impl Bug {
         Self::HeaderBeforeRun,
         Self::BitmapNotRecorded,
         Self::VersionBeforeList,
+        Self::SizeAfterEntries,
+        Self::ZerosNotExpanded,
+        Self::CountsBehindUnmarked,
+        Self::CleanBeforeCounts,
+        Self::BaseNotFlushed,
+        Self::NameBeforeCopies,
+        Self::MarksClearedFirst,
     ];
 }
 

@@ -14,6 +14,7 @@ use std::io;
 use std::sync::Arc;
 
 use holstein_engine::{DiskExtentKind, Preallocation};
+use holstein_guard::planted::{Bug, is_planted};
 use holstein_storage::Storage;
 use holstein_units::{HostOffset, HostRange, SECTOR};
 
@@ -264,7 +265,9 @@ impl<'a> CommitOptions<'a> {
                 progress(done, total);
             },
         )?;
-        base.flush().map_err(failed("flush the base"))?;
+        if !is_planted(Bug::BaseNotFlushed) {
+            base.flush().map_err(failed("flush the base"))?;
+        }
         if self.keep {
             return Ok(());
         }

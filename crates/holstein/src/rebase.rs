@@ -14,6 +14,8 @@ use std::sync::Arc;
 use holstein_engine::{Backing, DiskExtentKind, EngineError};
 use holstein_format::{Header, HeaderExtension, Version};
 
+use holstein_guard::planted::{Bug, is_planted};
+
 use crate::chain::{Chain, Held};
 use crate::error::Cause;
 use crate::pieces::{Turns, default_workers, for_each_piece, piece_end, piece_len};
@@ -127,6 +129,9 @@ impl RebaseOptions {
         if image.chain().is_none() && image.header().backing_file.is_some() {
             let text = "an image is rebased from over the chain of its backing files";
             return Err(Cause::Invalid(text.to_owned()).into());
+        }
+        if is_planted(Bug::NameBeforeCopies) {
+            image.set_backing_file(name)?;
         }
         let empty = Chain::default();
         let old = image.chain().map_or(&empty, |chain| &**chain);

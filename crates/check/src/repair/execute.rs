@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use holstein_format::{IncompatibleFeatures, field_offset};
+use holstein_guard::planted::{Bug, is_planted};
 use holstein_guard::{ImageFile, Intent, Region, RegionMask};
 use holstein_storage::Storage;
 use holstein_units::{HostCluster, HostOffset, SECTOR};
@@ -68,6 +69,11 @@ impl RepairPlan {
         }
         let file = ImageFile::new(Arc::clone(storage), self.header.geometry, RegionMask::ALL);
         self.protect(&file);
+        let marked = |step: &RepairStep<'_>| matches!(step, RepairStep::ClearMarks);
+        if is_planted(Bug::MarksClearedFirst) && self.steps().iter().any(marked) {
+            self.clear_marks(&file)?;
+            file.barrier()?;
+        }
         for step in self.steps() {
             match step {
                 RepairStep::ClearAutoclear => self.clear_autoclear(&file)?,
