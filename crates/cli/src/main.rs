@@ -1,9 +1,10 @@
-//! The program: commands on images, under three names.
+//! The program: commands on images, under four names.
 
 mod disk;
 mod img;
 mod io;
 mod local_time;
+mod nbd;
 mod node;
 mod objects;
 mod out;
@@ -34,8 +35,10 @@ fn main() -> ExitCode {
 /// Runs the command line as the program was called.
 fn run(personality: Personality, arguments: &[String]) -> u8 {
     match (personality, arguments) {
+        (Personality::Nbd, _) => nbd::run(arguments),
         (Personality::Io, _) => io::run(arguments),
         (Personality::Native, [command, rest @ ..]) if command == "io" => io::run(rest),
+        (Personality::Native, [command, rest @ ..]) if command == "nbd" => nbd::run(rest),
         (Personality::Native | Personality::Img, _) => img::run(arguments),
     }
 }

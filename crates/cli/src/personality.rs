@@ -6,12 +6,14 @@ use std::sync::OnceLock;
 /// What the program behaves as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Personality {
-    /// All commands, and `io`.
+    /// All commands, `io` and `nbd`.
     Native,
     /// Image commands under the classic name.
     Img,
     /// The exerciser under the classic name.
     Io,
+    /// The server under the classic name.
+    Nbd,
 }
 
 static CURRENT: OnceLock<Personality> = OnceLock::new();
@@ -23,6 +25,7 @@ impl Personality {
         match file.strip_suffix(".exe").unwrap_or(file) {
             "qemu-img" => Self::Img,
             "qemu-io" => Self::Io,
+            "qemu-nbd" => Self::Nbd,
             _ => Self::Native,
         }
     }
@@ -33,6 +36,7 @@ impl Personality {
             Self::Native => "holstein",
             Self::Img => "qemu-img",
             Self::Io => "qemu-io",
+            Self::Nbd => "qemu-nbd",
         }
     }
 }
@@ -60,6 +64,7 @@ mod tests {
     fn the_last_component_decides() {
         assert_eq!(Personality::of("/usr/bin/qemu-img"), Personality::Img);
         assert_eq!(Personality::of("qemu-io.exe"), Personality::Io);
+        assert_eq!(Personality::of("/a/qemu-nbd"), Personality::Nbd);
         assert_eq!(Personality::of("./holstein"), Personality::Native);
         assert_eq!(Personality::of("qemu-image"), Personality::Native);
     }

@@ -34,7 +34,8 @@ fn round(wire: &mut Wire, numbers: &mut Numbers, model: &mut [u8]) {
         let range = at as usize..(at + len) as usize;
         let extended = wire.framing == Framing::Extended;
         let request = |command, flags| Request { flags, command, cookie: nth << 40, at, len };
-        let write_flag = if extended { flag::PAYLOAD_LEN } else { 0 };
+        // QEMU leaves the flag out, others have to set it.
+        let write_flag = if extended && at % 2 == 1 { flag::PAYLOAD_LEN } else { 0 };
         let (request, payload, expect) = match numbers.below(9) {
             0..3 => {
                 let data = model[range].to_vec();

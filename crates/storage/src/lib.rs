@@ -23,8 +23,9 @@
 //! Between two flushes writes may become durable in any order, torn at 512 bytes.
 //!
 //! # Unsafe code
-//! Four modules, one per concern: the byte-range lock calls and the early write-back that rustix
-//! lacks, the memory map, and memory for tables that goes back to the system.
+//! Five modules, one per concern: the byte-range lock calls and the early write-back that rustix
+//! lacks, the memory map, memory for tables that goes back to the system, and a file that another
+//! program opened.
 
 #![deny(unsafe_code)]
 
@@ -34,6 +35,7 @@ mod early_writeback;
 mod file;
 mod file_options;
 mod identity;
+mod inherited;
 mod lock;
 mod map;
 mod mapped;
@@ -49,6 +51,7 @@ mod writeback;
 pub use file::FileStorage;
 pub use file_options::{Create, FileOptions, SyncMode};
 pub use identity::FileIdentity;
+pub use inherited::first_inherited_file;
 pub use lock::{ImageLock, LockError, LockMode, Permission, Permissions};
 pub use mapped::MappedStorage;
 pub use mem::MemStorage;

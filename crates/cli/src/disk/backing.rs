@@ -34,6 +34,31 @@ impl BackingDisks {
         self.disks.first().map_or(0, |disk| disk.len())
     }
 
+    /// Whether one of them has a dirty bitmap of that name.
+    pub(crate) fn has_bitmap(&self, name: &str) -> Result<bool> {
+        for disk in &self.disks {
+            if disk.has_bitmap(name)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// As [`Disk::bitmap_extent`], of the uppermost that has the bitmap.
+    pub(crate) fn bitmap_extent(
+        &self,
+        name: &str,
+        at: u64,
+        len: u64,
+    ) -> Result<Option<(bool, u64)>> {
+        for disk in &self.disks {
+            if disk.has_bitmap(name)? {
+                return disk.bitmap_extent(name, at, len);
+            }
+        }
+        Err(DiskError::new(libc::ENOENT, format!("Bitmap '{name}' is not found")))
+    }
+
     /// The state of a range that the image above does not hold; depths count from that image.
     pub(crate) fn status(&self, at: u64, len: u64) -> Result<Status> {
         let mut len = len;

@@ -140,6 +140,19 @@ pub(crate) trait Disk: Send + Sync {
         None
     }
 
+    /// Whether this disk, or one below it, has a dirty bitmap of that name that can be read.
+    fn has_bitmap(&self, name: &str) -> Result<bool> {
+        let _ = name;
+        Ok(false)
+    }
+
+    /// Whether the byte at `at` is dirty in the bitmap of that name, of this disk or of the next below
+    /// it that has one, and for how many bytes of `len` that stays so; nothing past its end.
+    fn bitmap_extent(&self, name: &str, at: u64, len: u64) -> Result<Option<(bool, u64)>> {
+        let _ = (at, len);
+        Err(DiskError::new(libc::ENOENT, format!("Bitmap '{name}' is not found")))
+    }
+
     /// The length of the disk under this one, if there is one.
     fn backing_len(&self) -> Option<u64> {
         None

@@ -185,6 +185,14 @@ impl Disk for Policy {
         self.disk.bitmaps()
     }
 
+    fn has_bitmap(&self, name: &str) -> Result<bool> {
+        self.disk.has_bitmap(name)
+    }
+
+    fn bitmap_extent(&self, name: &str, at: u64, len: u64) -> Result<Option<(bool, u64)>> {
+        self.disk.bitmap_extent(name, at, len)
+    }
+
     fn into_snapshot(self: Box<Self>, which: SnapshotSelector<'_>) -> Result<Box<dyn Disk>> {
         let Self { disk, options, .. } = *self;
         Ok(Box::new(Self::new(disk.into_snapshot(which)?, options)))

@@ -205,6 +205,21 @@ impl Qcow2Disk {
     }
 
     /// The state of a range that the image holds itself.
+    /// Whether the image itself has a bitmap of that name, which must be consistent.
+    fn own_bitmap(&self, name: &str) -> Result<bool> {
+        let found = match &self.engine {
+            Engine::Read(image) => image.bitmap_extent(name, 0, 1),
+            Engine::Write(image) => image.bitmap_extent(name, 0, 1),
+            // A snapshot keeps no bitmaps.
+            Engine::Snapshot(_) => return Ok(false),
+        };
+        match found {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == holstein::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(engine_error(&error)),
+        }
+    }
+
     fn own_status_of(&self, len: u64, extent: &holstein::Extent) -> Result<Status> {
         let data = extent.kind == ExtentKind::Data;
         let mut status = Status {
@@ -343,6 +358,27 @@ impl Disk for Qcow2Disk {
         match extent.kind {
             ExtentKind::Unallocated => Ok((Status { len, zero: true, ..Status::nothing() }, false)),
             _ => Ok((self.own_status_of(len, &extent)?, true)),
+        }
+    }
+
+    fn has_bitmap(&self, name: &str) -> Result<bool> {
+        if self.own_bitmap(name)? {
+            return Ok(true);
+        }
+        self.backing.as_ref().map_or(Ok(false), |backing| backing.has_bitmap(name))
+    }
+
+    fn bitmap_extent(&self, name: &str, at: u64, len: u64) -> Result<Option<(bool, u64)>> {
+        let found = match &self.engine {
+            Engine::Read(image) => image.bitmap_extent(name, at, len),
+            Engine::Write(image) => image.bitmap_extent(name, at, len),
+            Engine::Snapshot(_) => return Err(DiskError::from_errno(libc::ENOTSUP)),
+        };
+        match (found, &self.backing) {
+            (Err(error), Some(backing)) if error.kind() == holstein::ErrorKind::NotFound => {
+                backing.bitmap_extent(name, at, len)
+            }
+            (found, _) => found.map_err(|error| engine_error(&error)),
         }
     }
 

@@ -41,6 +41,7 @@ use crate::personality;
 use crate::text::{Operands, Opt, parse_options};
 
 pub(crate) use command::{Args, Command, Failure, Outcome};
+pub(crate) use snapshot_word::SnapshotWord;
 
 /// All commands, in the order of the help.
 const COMMANDS: &[&Command] = &[

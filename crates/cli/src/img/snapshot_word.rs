@@ -9,7 +9,7 @@ use crate::text::parse_list;
 
 /// The value of `-l`: a word, or `snapshot.id=ID,snapshot.name=NAME` of which one may be missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum SnapshotWord {
+pub(crate) enum SnapshotWord {
     /// An ID, else a name.
     Word(String),
     /// What all has to fit.
@@ -26,7 +26,7 @@ impl SnapshotWord {
     ///
     /// # Errors
     /// A part that is unknown, which is said.
-    pub(super) fn parse(text: &str) -> Result<Self, Failure> {
+    pub(crate) fn parse(text: &str) -> Result<Self, Failure> {
         if !text.starts_with("snapshot.") {
             return Ok(Self::Word(text.to_owned()));
         }
@@ -63,7 +63,7 @@ impl SnapshotWord {
     ///
     /// # Errors
     /// There is no such snapshot, or the format has none.
-    pub(super) fn load(&self, disk: Box<dyn Disk>) -> Result<Box<dyn Disk>, Failure> {
+    pub(crate) fn load(&self, disk: Box<dyn Disk>) -> Result<Box<dyn Disk>, Failure> {
         let failed = |error| Failure::Error("Failed to load snapshot: ".to_owned(), error, 1);
         let selector = self
             .selector()

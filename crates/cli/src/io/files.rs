@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::copy_on_read::CopyOnRead;
 use super::letters::Letters;
 use super::session::{Session, SharedDisk, usage};
-use super::{Failed, Outcome, overlay};
+use super::{Failed, Outcome};
 use crate::disk::{Disk, DiskError};
-use crate::node::{CacheMode, ImageRef, OpenFlags, Options, open_disk};
+use crate::node::{CacheMode, ImageRef, OpenFlags, Options, open_disk, open_overlay};
 use crate::objects::Objects;
 use crate::out;
 use crate::text::parse_list;
@@ -155,7 +155,7 @@ pub(super) fn open_with(
         return Err(DiskError::invalid("Can't use copy-on-read on read-only device"));
     }
     let disk = if how.snapshot {
-        overlay::open(image, how, objects)?
+        open_overlay(image, &how.flags, objects)?
     } else {
         open_disk(image.clone(), &how.flags, objects)?
     };

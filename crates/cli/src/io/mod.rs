@@ -18,7 +18,6 @@ mod help;
 mod jobs;
 mod letters;
 mod numbers;
-mod overlay;
 mod read;
 mod reopen;
 mod report;

@@ -143,9 +143,6 @@ impl Service<'_> {
                 format!("unsupported flags for command {}: {:#x}", request.command, request.flags);
             return Err(Refusal::new(Errno::Inval, text));
         }
-        if extended && request.command == command::WRITE && !request.has(PAYLOAD_LEN) {
-            return Err(Refusal::new(Errno::Inval, "a write without its payload flag"));
-        }
         let writes = [command::WRITE, command::TRIM, command::WRITE_ZEROES];
         if self.exported.settings.read_only && writes.contains(&request.command) {
             return Err(Refusal::new(Errno::Perm, "Export is read-only"));

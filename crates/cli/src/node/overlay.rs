@@ -8,9 +8,8 @@ use std::sync::Arc;
 
 use holstein_storage::{FileOptions, FileStorage, LockMode, Storage};
 
-use super::files::HowToOpen;
+use super::{CacheMode, ImageRef, OpenFlags, Options, open_disk};
 use crate::disk::{Disk, DiskError, engine_error};
-use crate::node::{CacheMode, ImageRef, OpenFlags, Options, open_disk};
 use crate::objects::Objects;
 
 /// Names that are tried before giving up.
@@ -21,20 +20,20 @@ const ATTEMPTS: u32 = 100;
 ///
 /// # Errors
 /// The image cannot be opened, or the temporary one cannot be made.
-pub(super) fn open(
+pub(crate) fn open_overlay(
     image: &ImageRef,
-    how: &HowToOpen,
+    flags: &OpenFlags,
     objects: &Objects,
 ) -> Result<Box<dyn Disk>, DiskError> {
-    let below = OpenFlags { writable: false, ..how.flags };
+    let below = OpenFlags { writable: false, ..*flags };
     let disk = open_disk(image.clone(), &below, objects)?;
     let len = disk.len();
     disk.close()?;
     let path = make(len)?;
-    let opened = options_over(image, how, &path).and_then(|options| {
+    let opened = options_over(image, *flags, &path).and_then(|options| {
         let overlay = ImageRef { options, ..ImageRef::default() };
         // What is written is gone after the program: nothing of it has to be durable.
-        let flags = OpenFlags { cache: CacheMode::UNSAFE, share: false, ..how.flags };
+        let flags = OpenFlags { cache: CacheMode::UNSAFE, share: false, ..*flags };
         open_disk(overlay, &flags, objects)
     });
     let removed = fs::remove_file(&path);
@@ -44,7 +43,7 @@ pub(super) fn open(
 }
 
 /// The options of a node tree with the image below the file at `path`.
-fn options_over(image: &ImageRef, how: &HowToOpen, path: &Path) -> Result<Options, DiskError> {
+fn options_over(image: &ImageRef, flags: OpenFlags, path: &Path) -> Result<Options, DiskError> {
     let (filename, below) = image.clone().into_parts()?;
     let mut options = Options::default();
     options.set("driver", "qcow2");
@@ -59,7 +58,7 @@ fn options_over(image: &ImageRef, how: &HowToOpen, path: &Path) -> Result<Option
     if let Some(filename) = filename {
         options.set("backing.filename", filename);
     }
-    if how.flags.share {
+    if flags.share {
         options.set("backing.force-share", "on");
     }
     Ok(options)

@@ -1,0 +1,447 @@
+//! Options of the command line.
+
+use std::time::Duration;
+
+use super::activation::Activation;
+use super::{Failure, Outcome, help};
+use crate::img::SnapshotWord;
+use crate::node::{CacheMode, ImageRef, OpenFlags, choose_backing_policy};
+use crate::objects::{Objects, Outcome as ObjectOutcome};
+use crate::out;
+use crate::text::{Operands, Opt, parse_c_integer, parse_options};
+
+const OPTIONS: &[Opt] = &[
+    Opt::flag("help", Some('h'), &["help"]),
+    Opt::flag("version", Some('V'), &["version"]),
+    Opt::value("bind", Some('b'), &["bind"]),
+    Opt::value("port", Some('p'), &["port"]),
+    Opt::value("socket", Some('k'), &["socket"]),
+    Opt::value("offset", Some('o'), &["offset"]),
+    Opt::flag("read-only", Some('r'), &["read-only"]),
+    Opt::value("bitmap", Some('B'), &["bitmap"]),
+    Opt::flag("snapshot", Some('s'), &["snapshot"]),
+    Opt::value("load-snapshot", Some('l'), &["load-snapshot"]),
+    Opt::flag("nocache", Some('n'), &["nocache"]),
+    Opt::value("cache", None, &["cache"]),
+    Opt::value("aio", None, &["aio"]),
+    Opt::value("discard", None, &["discard"]),
+    Opt::value("detect-zeroes", None, &["detect-zeroes"]),
+    Opt::value("connect", Some('c'), &["connect"]),
+    Opt::flag("disconnect", Some('d'), &["disconnect"]),
+    Opt::flag("list", Some('L'), &["list"]),
+    Opt::value("shared", Some('e'), &["shared"]),
+    Opt::value("format", Some('f'), &["format"]),
+    Opt::flag("persistent", Some('t'), &["persistent"]),
+    Opt::flag("verbose", Some('v'), &["verbose"]),
+    Opt::value("object", None, &["object"]),
+    Opt::flag("allocation-depth", Some('A'), &["allocation-depth"]),
+    Opt::value("export-name", Some('x'), &["export-name"]),
+    Opt::value("description", Some('D'), &["description"]),
+    Opt::value("tls-creds", None, &["tls-creds"]),
+    Opt::value("tls-authz", None, &["tls-authz"]),
+    Opt::value("tls-hostname", None, &["tls-hostname"]),
+    Opt::value("selinux-label", None, &["selinux-label"]),
+    Opt::value("handshake-limit", None, &["handshake-limit"]),
+    Opt::flag("image-opts", None, &["image-opts"]),
+    Opt::value("trace", Some('T'), &["trace"]),
+    Opt::flag("fork", None, &["fork"]),
+    Opt::value("pid-file", None, &["pid-file"]),
+    Opt::value("backing-policy", None, &["backing-policy"]),
+];
+
+/// Bytes of a name or a description, at most.
+const MAX_STRING: usize = 4096;
+
+/// Where to listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// On a path of the file system.
+    Path(String),
+    /// On an address and a port.
+    Port(String, String),
+    /// Where the program that started this one listens already.
+    Inherited,
+}
+
+/// A command line that serves an image.
+pub(super) struct CommandLine {
+    /// The image.
+    pub(super) image: ImageRef,
+    /// How it is opened.
+    pub(super) flags: OpenFlags,
+    /// Writes go to a temporary overlay.
+    pub(super) overlay: bool,
+    /// An internal snapshot instead of the disk.
+    pub(super) snapshot: Option<SnapshotWord>,
+    /// Where the export begins, in bytes.
+    pub(super) offset: u64,
+    /// Where clients come from.
+    pub(super) place: Place,
+    /// Clients at a time; `None` is any number.
+    pub(super) clients: Option<usize>,
+    /// Go on after the last client.
+    pub(super) persistent: bool,
+    /// The export's name.
+    pub(super) name: String,
+    /// Words about it.
+    pub(super) description: Option<String>,
+    /// Bitmaps to show, in the order in which they were given.
+    pub(super) bitmaps: Vec<String>,
+    /// Show in which layer data is.
+    pub(super) allocation_depth: bool,
+    /// How long a handshake may take.
+    pub(super) handshake_limit: Option<Duration>,
+    /// Go to the background.
+    pub(super) fork: bool,
+    /// Where the number of the process goes.
+    pub(super) pid_file: Option<String>,
+    /// Say more.
+    pub(super) verbose: bool,
+    /// Secrets.
+    pub(super) objects: Objects,
+}
+
+/// What a command line asks for.
+pub(super) enum Parsed {
+    /// To serve an image.
+    Serve(Box<CommandLine>),
+    /// A text, which was printed.
+    Done,
+}
+
+/// Options whose meaning needs more than one of them.
+#[derive(Default)]
+struct Pieces {
+    cache: Option<CacheMode>,
+    aio: Option<String>,
+    discard: Option<bool>,
+    detect_zeroes: Option<String>,
+    format: Option<String>,
+    image_opts: bool,
+    path: Option<String>,
+    bind: Option<String>,
+    port: Option<String>,
+    tls: Vec<&'static str>,
+    selinux: bool,
+}
+
+impl Pieces {
+    fn set_cache(&mut self, mode: &str) -> Outcome<()> {
+        if self.cache.is_some() {
+            return Err(Failure::message("-n and --cache can only be specified once"));
+        }
+        let parsed = CacheMode::parse(mode);
+        let invalid = || Failure::message(format!("Invalid cache mode `{mode}'"));
+        self.cache = Some(parsed.ok_or_else(invalid)?);
+        Ok(())
+    }
+
+    fn set_aio(&mut self, mode: String) -> Outcome<()> {
+        if self.aio.is_some() {
+            return Err(Failure::message("--aio can only be specified once"));
+        }
+        if !["native", "threads", "io_uring"].contains(&mode.as_str()) {
+            return Err(Failure::message(format!("Invalid aio mode '{mode}'")));
+        }
+        self.aio = Some(mode);
+        Ok(())
+    }
+
+    fn set_discard(&mut self, mode: &str) -> Outcome<()> {
+        if self.discard.is_some() {
+            return Err(Failure::message("--discard can only be specified once"));
+        }
+        self.discard = Some(match mode {
+            "ignore" | "off" => false,
+            "unmap" | "on" => true,
+            _ => return Err(Failure::message(format!("Invalid discard mode `{mode}'"))),
+        });
+        Ok(())
+    }
+
+    fn set_detect_zeroes(&mut self, mode: String) -> Outcome<()> {
+        match mode.as_str() {
+            "off" | "on" => {}
+            // The order of the two options counts.
+            "unmap" if self.discard == Some(true) => {}
+            "unmap" => {
+                return Err(Failure::message(
+                    "setting detect-zeroes to unmap is not allowed without setting discard \
+                     operation to unmap",
+                ));
+            }
+            _ => {
+                return Err(Failure::message(format!(
+                    "Failed to parse detect_zeroes mode: invalid parameter value: {mode}"
+                )));
+            }
+        }
+        self.detect_zeroes = Some(mode);
+        Ok(())
+    }
+
+    fn check(&self) -> Outcome<()> {
+        let tls = |option: &str| self.tls.contains(&option);
+        match () {
+            () if tls("tls-creds") => Err(Failure::message("TLS is not available in this version")),
+            () if tls("tls-authz") => {
+                Err(Failure::message("--tls-authz is not permitted without --tls-creds"))
+            }
+            () if tls("tls-hostname") => {
+                Err(Failure::message("--tls-hostname is not permitted without --tls-creds"))
+            }
+            () if self.selinux => {
+                Err(Failure::message("SELinux support not enabled in this binary"))
+            }
+            () => Ok(()),
+        }
+    }
+
+    fn place(&mut self, activation: Activation) -> Outcome<Place> {
+        if activation == Activation::Socket {
+            let given = self.path.is_some() || self.bind.is_some() || self.port.is_some();
+            if given {
+                return Err(Failure::message(
+                    "Unix socket can't be set when using socket activation",
+                ));
+            }
+            return Ok(Place::Inherited);
+        }
+        match self.path.take() {
+            Some(path) if !path.starts_with('/') => {
+                Err(Failure::message("socket path must be absolute"))
+            }
+            Some(path) => Ok(Place::Path(path)),
+            None => Ok(Place::Port(
+                self.bind.take().unwrap_or_else(|| "0.0.0.0".to_owned()),
+                self.port.take().unwrap_or_else(|| "10809".to_owned()),
+            )),
+        }
+    }
+
+    fn image(&self, text: &str) -> Outcome<ImageRef> {
+        if self.image_opts && self.format.is_some() {
+            return Err(Failure::message("--image-opts and -f are mutually exclusive"));
+        }
+        let mut image = ImageRef::of(text, self.format.as_deref(), self.image_opts)?;
+        if let Some(mode) = &self.detect_zeroes {
+            image.options.set("detect-zeroes", mode.as_str());
+        }
+        if let Some(mode) = &self.aio
+            && !image.options.has("file.aio")
+        {
+            image.options.set("file.aio", mode.as_str());
+        }
+        Ok(image)
+    }
+}
+
+impl CommandLine {
+    /// Reads the arguments after the program's name.
+    ///
+    /// # Errors
+    /// What cannot be understood, or cannot be done in this version.
+    pub(super) fn parse(arguments: &[String]) -> Outcome<Parsed> {
+        let parsed = parse_options(OPTIONS, arguments, Operands::Mixed).map_err(|message| {
+            out::error_line(&message);
+            let name = help::called();
+            Failure::message(format!("Try `{name} --help' for more information."))
+        })?;
+        let mut line = Self::default();
+        let mut pieces = Pieces::default();
+        for (id, value) in parsed.options {
+            if let Some(text) = line.take(&mut pieces, id, value)? {
+                out::text(&text);
+                return Ok(Parsed::Done);
+            }
+        }
+        line.finish(pieces, &parsed.operands)
+    }
+
+    /// Takes one option; returns a text that is to be printed instead of anything else.
+    fn take(
+        &mut self,
+        pieces: &mut Pieces,
+        id: &'static str,
+        value: String,
+    ) -> Outcome<Option<String>> {
+        match id {
+            "help" => return Ok(Some(help::usage())),
+            "version" => return Ok(Some(help::version())),
+            "bind" => pieces.bind = Some(value),
+            "port" => pieces.port = Some(value),
+            "socket" => {
+                if !value.starts_with('/') {
+                    return Err(Failure::message("socket path must be absolute"));
+                }
+                pieces.path = Some(value);
+            }
+            "offset" => {
+                let offset = parse_c_integer(&value);
+                let invalid = || Failure::message(format!("Invalid offset '{value}'"));
+                self.offset = offset.ok_or_else(invalid)?;
+            }
+            "read-only" => self.flags.writable = false,
+            "bitmap" => self.bitmaps.push(value),
+            "snapshot" => self.overlay = true,
+            "load-snapshot" => {
+                let invalid =
+                    |_| Failure::message(format!("Failed in parsing snapshot param `{value}'"));
+                self.snapshot = Some(SnapshotWord::parse(&value).map_err(invalid)?);
+            }
+            "nocache" => pieces.set_cache("none")?,
+            "cache" => pieces.set_cache(&value)?,
+            "aio" => pieces.set_aio(value)?,
+            "discard" => pieces.set_discard(&value)?,
+            "detect-zeroes" => pieces.set_detect_zeroes(value)?,
+            "connect" | "disconnect" | "list" => {
+                let text = format!("option '--{id}' is not available in this version");
+                return Err(Failure::message(text));
+            }
+            "shared" => {
+                let count = parse_c_integer(&value).and_then(|count| i32::try_from(count).ok());
+                let invalid =
+                    || Failure::message(format!("Invalid shared device number '{value}'"));
+                let count = count.ok_or_else(invalid)?;
+                self.clients = usize::try_from(count).ok().filter(|count| *count > 0);
+            }
+            "format" => pieces.format = Some(value),
+            "persistent" => self.persistent = true,
+            "verbose" => self.verbose = true,
+            "object" => {
+                if let ObjectOutcome::Help(text) = self.objects.add(&value)? {
+                    return Ok(Some(text));
+                }
+            }
+            "allocation-depth" => self.allocation_depth = true,
+            "export-name" => {
+                if value.len() > MAX_STRING {
+                    return Err(Failure::message(format!("export name '{value}' too long")));
+                }
+                self.name = value;
+            }
+            "description" => {
+                if value.len() > MAX_STRING {
+                    let text = format!("export description '{value}' too long");
+                    return Err(Failure::message(text));
+                }
+                self.description = Some(value);
+            }
+            "tls-creds" | "tls-authz" | "tls-hostname" => pieces.tls.push(id),
+            "selinux-label" => pieces.selinux = true,
+            "handshake-limit" => {
+                let limit = parse_c_integer(&value).and_then(|limit| u32::try_from(limit).ok());
+                let invalid = || Failure::message(format!("Invalid handshake limit '{value}'"));
+                let limit = limit.ok_or_else(invalid)?;
+                self.handshake_limit = (limit > 0).then(|| Duration::from_secs(u64::from(limit)));
+            }
+            "image-opts" => pieces.image_opts = true,
+            "fork" => self.fork = true,
+            "pid-file" => self.pid_file = Some(value),
+            "backing-policy" => choose_backing_policy(&value)?,
+            // There are no trace events; asking for some does no harm.
+            _ => {}
+        }
+        Ok(None)
+    }
+
+    fn finish(mut self, mut pieces: Pieces, operands: &[String]) -> Outcome<Parsed> {
+        let [file] = operands else {
+            let hint = format!("Try `{} --help' for more information.", help::called());
+            let error = crate::disk::DiskError::invalid("Invalid number of arguments");
+            return Err(error.with_hint(hint).into());
+        };
+        pieces.check()?;
+        self.place = pieces.place(Activation::of_environment()?)?;
+        self.image = pieces.image(file)?;
+        self.flags.cache = pieces.cache.unwrap_or(CacheMode::WRITEBACK);
+        self.flags.discard = pieces.discard.unwrap_or(false);
+        if self.snapshot.is_some() {
+            self.flags.writable = false;
+        }
+        Ok(Parsed::Serve(Box::new(self)))
+    }
+}
+
+impl Default for CommandLine {
+    fn default() -> Self {
+        Self {
+            image: ImageRef::default(),
+            flags: OpenFlags::WRITE,
+            overlay: false,
+            snapshot: None,
+            offset: 0,
+            place: Place::Inherited,
+            clients: Some(1),
+            persistent: false,
+            name: String::new(),
+            description: None,
+            bitmaps: Vec::new(),
+            allocation_depth: false,
+            handshake_limit: Some(Duration::from_secs(10)),
+            fork: false,
+            pid_file: None,
+            verbose: false,
+            objects: Objects::default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Outcome<CommandLine> {
+        let arguments: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        match CommandLine::parse(&arguments)? {
+            Parsed::Serve(line) => Ok(*line),
+            Parsed::Done => Err(Failure::message("a text")),
+        }
+    }
+
+    fn refused(line: &str) -> String {
+        parse(line).err().map(|failure| failure.error.to_string()).unwrap_or_default()
+    }
+
+    #[test]
+    fn a_command_line_says_what_and_where() {
+        let line = parse("-k /s -x exp -D d -t -e 0 -f raw -A -B a -B b -o 0x200 -r img");
+        let line = line.unwrap_or_else(|failure| panic!("{failure:?}"));
+        assert_eq!(line.place, Place::Path("/s".to_owned()));
+        assert_eq!((line.name.as_str(), line.description.as_deref()), ("exp", Some("d")));
+        assert_eq!((line.clients, line.persistent, line.offset), (None, true, 512));
+        assert_eq!(line.bitmaps, ["a", "b"]);
+        assert!(line.allocation_depth && !line.flags.writable && !line.flags.discard);
+        let line = parse("img").unwrap_or_else(|failure| panic!("{failure:?}"));
+        assert_eq!(line.place, Place::Port("0.0.0.0".to_owned(), "10809".to_owned()));
+        assert_eq!((line.clients, line.handshake_limit), (Some(1), Some(Duration::from_secs(10))));
+        assert!(line.flags.writable);
+        let line = parse("-l x img").unwrap_or_else(|failure| panic!("{failure:?}"));
+        assert!(!line.flags.writable && line.snapshot.is_some());
+    }
+
+    #[test]
+    fn refusals_are_those_of_the_reference() {
+        for (line, text) in [
+            ("", "Invalid number of arguments"),
+            ("a b", "Invalid number of arguments"),
+            ("-e x a", "Invalid shared device number 'x'"),
+            ("-e -1 a", "Invalid shared device number '-1'"),
+            ("-k rel a", "socket path must be absolute"),
+            ("-o 64k a", "Invalid offset '64k'"),
+            ("-f raw --image-opts a", "--image-opts and -f are mutually exclusive"),
+            ("--cache=bad a", "Invalid cache mode `bad'"),
+            ("-n --cache=none a", "-n and --cache can only be specified once"),
+            ("--aio=bad a", "Invalid aio mode 'bad'"),
+            ("--discard=bad a", "Invalid discard mode `bad'"),
+            ("--handshake-limit=x a", "Invalid handshake limit 'x'"),
+            ("--tls-authz=x a", "--tls-authz is not permitted without --tls-creds"),
+            ("--tls-hostname=x a", "--tls-hostname is not permitted without --tls-creds"),
+        ] {
+            assert_eq!(refused(line), text, "{line}");
+        }
+        let late = refused("--detect-zeroes=unmap --discard=unmap a");
+        assert!(late.starts_with("setting detect-zeroes to unmap is not allowed"), "{late}");
+        assert!(parse("--discard=unmap --detect-zeroes=unmap a").is_ok());
+    }
+}

@@ -1,0 +1,69 @@
+//! Help and version.
+
+use crate::personality;
+
+/// The version of the reference whose options these are.
+const FOLLOWS: &str = "10.0.2";
+
+/// What the program was called as.
+pub(super) fn called() -> String {
+    match personality::is_native() {
+        true => format!("{} nbd", personality::name()),
+        false => personality::name().to_owned(),
+    }
+}
+
+/// The version of the reference under its name, because scripts decide by it what they may use.
+pub(super) fn version() -> String {
+    let own = env!("CARGO_PKG_VERSION");
+    let first = match personality::is_native() {
+        true => format!("{} version {own} (follows qemu-nbd {FOLLOWS})", called()),
+        false => format!("{} {FOLLOWS} (Holstein {own})", called()),
+    };
+    format!("{first}\nLicensed under MIT or Apache-2.0\n")
+}
+
+/// How it is used.
+pub(super) fn usage() -> String {
+    let name = called();
+    format!(
+        "Usage: {name} [OPTIONS]... FILE
+Offers a disk to clients of the NBD protocol.
+
+Where:
+  -k, --socket PATH         listen on a path, which is removed at the end
+  -b, --bind ADDRESS        listen on an address (0.0.0.0)
+  -p, --port PORT           listen on a port (10809)
+  -e, --shared NUM          clients at a time (1); 0 is any number
+  -t, --persistent          go on when the last client has left
+      --handshake-limit N   seconds that a client may take to begin (10);
+                            0 is for ever
+      --fork                go to the background once clients can come
+      --pid-file PATH       write the number of the process to a file
+  -v, --verbose             say how sessions end that end badly
+
+What:
+  -x, --export-name NAME    the name that clients ask for (the empty one)
+  -D, --description TEXT    words about the export
+  -o, --offset BYTES        begin at this byte of the disk
+  -A, --allocation-depth    show in which layer data is
+  -B, --bitmap NAME         show a dirty bitmap; may be repeated
+  -r, --read-only           refuse writes
+  -s, --snapshot            writes go to a temporary overlay
+  -l, --load-snapshot SNAP  offer an internal snapshot: an ID, a name, or
+                            snapshot.id=ID,snapshot.name=NAME
+  -f, --format FMT          the format of the file; without it it is guessed
+      --image-opts          the file is given as options of block drivers
+  -n, --nocache             go past the page cache, as --cache none
+      --cache MODE          the cache mode: none, writeback, writethrough,
+                            directsync or unsafe
+      --aio MODE            how requests are made: threads, native, io_uring
+      --discard MODE        what becomes of discards: ignore or unmap
+      --detect-zeroes MODE  what becomes of zeros: off, on or unmap
+      --object OBJECT       define an object, such as a secret
+  -T, --trace SPEC          accepted, without effect
+  -h, --help                show this text and exit
+  -V, --version             show the version and exit
+"
+    )
+}
