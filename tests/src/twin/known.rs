@@ -89,7 +89,11 @@ impl Known {
                 Some(Self::StreamsOfSnapshotsLost)
             }
             Change::Version(Version::V2)
-                if row.version == Version::V3 && facts.snapshots && facts.placed_zeros =>
+                if row.version == Version::V3
+                    && row.refcount_bits == 16
+                    && !row.extended
+                    && facts.snapshots
+                    && facts.placed_zeros =>
             {
                 Some(Self::SharedZerosOverwritten)
             }
@@ -97,10 +101,11 @@ impl Known {
         }
     }
 
-    /// Whether Holstein may refuse a change that is barred for this.
+    /// Whether Holstein may refuse a change that is barred for this: streams of snapshots, or
+    /// snapshots of disks of other sizes, have no place in version 2.
     #[must_use]
     pub fn may_be_refused(self) -> bool {
-        self == Self::StreamsOfSnapshotsLost
+        matches!(self, Self::StreamsOfSnapshotsLost | Self::SharedZerosOverwritten)
     }
 
     /// The known fault for which they refuse what Holstein does.
