@@ -11,6 +11,7 @@
 mod backing;
 mod bitmaps;
 mod cache_cleaner;
+mod copy_on_read;
 mod disk_storage;
 mod error;
 mod info;
@@ -32,6 +33,8 @@ use crate::node::Debugger;
 pub(crate) use backing::{BackingDisks, os_error};
 pub(crate) use bitmaps::{Bitmaps, NODE, bitmap_error, no_bitmap};
 pub(crate) use cache_cleaner::CacheCleaning;
+pub(crate) use compress::Compress;
+pub(crate) use copy_on_read::CopyOnRead;
 pub(crate) use disk_storage::DiskStorage;
 pub(crate) use error::DiskError;
 pub(crate) use info::DiskInfo;

@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use super::copy_on_read::CopyOnRead;
 use super::letters::Letters;
 use super::session::{Session, SharedDisk, usage};
 use super::{Failed, Outcome};
-use crate::disk::{Disk, DiskError};
+use crate::disk::{CopyOnRead, Disk, DiskError};
 use crate::node::{CacheMode, ImageRef, OpenFlags, Options, open_disk, open_overlay};
 use crate::objects::Objects;
 use crate::out;

@@ -12,7 +12,6 @@ mod aio;
 mod buffer;
 mod command_line;
 mod control;
-mod copy_on_read;
 mod files;
 mod help;
 mod jobs;

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::disk::{CompressedWrite, Disk, DiskInfo, Preallocation, Result, Status};
+use super::{CompressedWrite, Disk, DiskInfo, Preallocation, Result, Status};
 use crate::node::{COR_WRITE, Debugger};
 use crate::zero::is_zero;
 
@@ -13,7 +13,7 @@ const PIECE: u64 = 1 << 20;
 const SMALLEST: u64 = 512;
 
 /// A disk over an image that copies to it whatever is read and not held by it yet.
-pub(super) struct CopyOnRead {
+pub(crate) struct CopyOnRead {
     disk: Box<dyn Disk>,
     /// Bytes that are copied together.
     unit: u64,
@@ -25,7 +25,7 @@ pub(super) struct CopyOnRead {
 
 impl CopyOnRead {
     /// Puts the filter over a disk that is open for writing.
-    pub(super) fn new(disk: Box<dyn Disk>) -> Self {
+    pub(crate) fn new(disk: Box<dyn Disk>) -> Self {
         let info = disk.info().ok();
         let debugs = info.as_ref().is_some_and(|info| info.format == "blkdebug");
         let unit = info.and_then(|info| info.cluster_size).unwrap_or(SMALLEST);
