@@ -129,8 +129,24 @@ macro_rules! transcripts {
 
 transcripts!(
     amend, bitmap, bitmaps, blkdebug, chain, check, compare, compress, convert, create, data_file,
-    dd, encrypt, luks, secrets, info, map, measure, options, overlap, resize, snapshot
+    dd, encrypt, filters, luks, secrets, info, map, measure, options, overlap, resize, snapshot
 );
+
+#[test]
+fn the_compress_driver_takes_disks_of_any_size() -> TestResult {
+    let scratch = Scratch::new("compress-size")?;
+    let (dir, bin) = (scratch.join("ours"), scratch.join("bin"));
+    for line in [
+        "qemu-img create -q -f qcow2 a.qcow2 1100k",
+        "qemu-io -c 'open -o driver=compress,file.driver=qcow2 a.qcow2' -c 'write -P 7 1090k 10k'",
+        "qemu-io -r -c 'read -P 7 1090k 10k' -c 'read -P 0 1088k 2k' a.qcow2",
+        "qemu-img check a.qcow2 | grep '100.00% compressed clusters'",
+    ] {
+        let output = shell(line, &dir, &bin)?;
+        assert!(output.status.success(), "{line}: {output:?}");
+    }
+    Ok(())
+}
 
 #[test]
 fn results_are_held_back_while_errors_go_out_at_once() -> TestResult {

@@ -2,9 +2,14 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{CompressedWrite, Disk, DiskInfo, Preallocation, Result, Status};
+use holstein_storage::FileIdentity;
+
+use super::{CompressedWrite, Disk, DiskInfo, Preallocation, Result, Snapshots, Status};
 use crate::node::{COR_WRITE, Debugger};
 use crate::zero::is_zero;
+
+/// The driver's name.
+const DRIVER: &str = "copy-on-read";
 
 /// The most that is copied at once, in bytes.
 const PIECE: u64 = 1 << 20;
@@ -19,6 +24,8 @@ pub(crate) struct CopyOnRead {
     unit: u64,
     /// Rules of the disk itself, which are told before a copy is written.
     debugger: Option<Arc<Debugger>>,
+    /// The name by which it is shown, where it is a node of its own.
+    name: Option<String>,
     /// Copies and writes exclude each other, so that a copy never undoes a write.
     writes: Mutex<()>,
 }
@@ -28,9 +35,14 @@ impl CopyOnRead {
     pub(crate) fn new(disk: Box<dyn Disk>) -> Self {
         let info = disk.info().ok();
         let debugs = info.as_ref().is_some_and(|info| info.format == "blkdebug");
-        let unit = info.and_then(|info| info.cluster_size).unwrap_or(SMALLEST);
+        let unit = info.and_then(|info| info.subcluster_size).unwrap_or(SMALLEST);
         let debugger = disk.debugger().filter(|_| debugs);
-        Self { disk, unit: unit.max(SMALLEST), debugger, writes: Mutex::new(()) }
+        Self { disk, unit: unit.max(SMALLEST), debugger, name: None, writes: Mutex::new(()) }
+    }
+
+    /// The same as a node of a tree, which is shown as `name`.
+    pub(crate) fn node(disk: Box<dyn Disk>, name: String) -> Self {
+        Self { name: Some(name), ..Self::new(disk) }
     }
 
     /// Copies what the image does not hold of a range, in whole units.
@@ -114,7 +126,23 @@ impl Disk for CopyOnRead {
     }
 
     fn info(&self) -> Result<DiskInfo> {
-        self.disk.info()
+        let info = self.disk.info()?;
+        Ok(match self.name.clone() {
+            Some(filename) => DiskInfo { format: DRIVER, specific: None, filename, ..info },
+            None => info,
+        })
+    }
+
+    fn backing_len(&self) -> Option<u64> {
+        self.disk.backing_len()
+    }
+
+    fn files(&self, found: &mut Vec<FileIdentity>) {
+        self.disk.files(found);
+    }
+
+    fn snapshots(&self) -> Option<&dyn Snapshots> {
+        self.disk.snapshots()
     }
 
     fn debugger(&self) -> Option<Arc<Debugger>> {

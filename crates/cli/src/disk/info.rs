@@ -9,6 +9,8 @@ pub(crate) struct DiskInfo {
     pub(crate) format: &'static str,
     /// Bytes of a cluster, where the format has clusters.
     pub(crate) cluster_size: Option<u64>,
+    /// Bytes of what is allocated at least, if the format has clusters.
+    pub(crate) subcluster_size: Option<u64>,
     /// Byte of the address space above the disk where VM states begin, where there is one.
     pub(crate) vm_state_offset: Option<u64>,
     /// The format's own facts: an object in the order in which it is printed.

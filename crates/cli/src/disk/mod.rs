@@ -11,6 +11,7 @@
 mod backing;
 mod bitmaps;
 mod cache_cleaner;
+mod compress;
 mod copy_on_read;
 mod disk_storage;
 mod error;

@@ -99,6 +99,7 @@ impl Disk for NullDisk {
         Ok(DiskInfo {
             format: self.driver,
             cluster_size: None,
+            subcluster_size: None,
             vm_state_offset: None,
             specific: None,
             filename: self.name.clone(),

@@ -398,6 +398,7 @@ impl Disk for Qcow2Disk {
         Ok(DiskInfo {
             format: "qcow2",
             cluster_size: Some(cluster_size),
+            subcluster_size: Some(facts.header.geometry.subcluster_size()),
             vm_state_offset: Some(facts.header.size.div_ceil(mapped).saturating_mul(mapped)),
             specific: Some(facts.specific),
             filename: self.name.clone(),

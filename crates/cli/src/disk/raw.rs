@@ -249,6 +249,7 @@ impl Disk for RawDisk {
         Ok(DiskInfo {
             format: self.driver,
             cluster_size: None,
+            subcluster_size: None,
             vm_state_offset: None,
             specific: None,
             filename: self.name.clone(),

@@ -48,6 +48,7 @@ pub(super) struct NodeInfo {
     pub(super) format: String,
     pub(super) virtual_size: u64,
     pub(super) actual_size: Option<u64>,
+    pub(super) cluster_size: Option<u64>,
     /// What only images have, not files.
     pub(super) qcow: Option<QcowFacts>,
     pub(super) backing: Option<Backing>,
@@ -122,6 +123,9 @@ fn collect(image: ImageRef, flags: &OpenFlags, args: &Args) -> Result<Vec<NodeIn
 fn layer_info(layer: Layer, objects: &Objects) -> Result<NodeInfo, DiskError> {
     let format = layer.driver.name().to_owned();
     let filename = layer.name.clone();
+    if let Some(below) = layer.filtered {
+        return filter_info(filename, format, *below, objects);
+    }
     let Some(file) = &layer.file else {
         let disk = layer.into_disk(objects)?;
         return Ok(NodeInfo {
@@ -129,6 +133,7 @@ fn layer_info(layer: Layer, objects: &Objects) -> Result<NodeInfo, DiskError> {
             format,
             virtual_size: disk.len(),
             actual_size: Some(0),
+            cluster_size: None,
             qcow: None,
             backing: None,
             dirty: None,
@@ -155,6 +160,7 @@ fn layer_info(layer: Layer, objects: &Objects) -> Result<NodeInfo, DiskError> {
             format,
             virtual_size: facts.header.size,
             actual_size,
+            cluster_size: Some(facts.header.geometry.cluster_size()),
             dirty: Some(facts.is_dirty()),
             qcow: Some(facts),
             backing,
@@ -168,11 +174,34 @@ fn layer_info(layer: Layer, objects: &Objects) -> Result<NodeInfo, DiskError> {
         format,
         virtual_size,
         actual_size,
+        cluster_size: None,
         qcow: None,
         backing: None,
         dirty: Some(false),
         is_file: false,
         children,
+    })
+}
+
+/// What is known about a filter: all that it shows is of the node under it.
+fn filter_info(
+    filename: String,
+    format: String,
+    below: Layer,
+    objects: &Objects,
+) -> Result<NodeInfo, DiskError> {
+    let below = layer_info(below, objects)?;
+    Ok(NodeInfo {
+        filename,
+        format,
+        virtual_size: below.virtual_size,
+        actual_size: below.actual_size,
+        cluster_size: below.cluster_size,
+        qcow: None,
+        backing: None,
+        dirty: Some(false),
+        is_file: false,
+        children: vec![("file", below)],
     })
 }
 
@@ -184,6 +213,7 @@ fn file_info(file: &FileNode) -> Result<NodeInfo, DiskError> {
         format: file.driver.to_owned(),
         virtual_size: file.len()?.next_multiple_of(512),
         actual_size: file.allocated(),
+        cluster_size: None,
         qcow: None,
         backing: None,
         dirty: Some(false),
@@ -215,8 +245,8 @@ fn to_json(info: &NodeInfo) -> Json {
     }
     out.push("virtual-size", info.virtual_size);
     out.push("filename", info.filename.as_str());
-    if let Some(qcow) = &info.qcow {
-        out.push("cluster-size", qcow.header.geometry.cluster_size());
+    if let Some(size) = info.cluster_size {
+        out.push("cluster-size", size);
     }
     out.push("format", info.format.as_str());
     if let Some(size) = info.actual_size {

@@ -25,8 +25,10 @@ fn print_node(info: &NodeInfo, depth: usize, path: &str) {
         say!("{indent}virtual size: {size}\n");
     }
     say!("{indent}disk size: {actual}\n");
-    if let Some(qcow) = &info.qcow {
-        print_qcow(info, qcow, depth);
+    match (&info.qcow, info.cluster_size) {
+        (Some(qcow), _) => print_qcow(info, qcow, depth),
+        (None, Some(size)) => say!("{indent}cluster_size: {size}\n"),
+        (None, None) => {}
     }
     for (name, child) in &info.children {
         let path = format!("{path}/{name}");

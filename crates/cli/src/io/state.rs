@@ -174,7 +174,7 @@ pub(super) fn info(session: &mut Session, _words: &[&str]) -> Outcome {
     })?;
     say!("format name: {}\n", info.format);
     // Drivers of bytes have the same name for their protocol, which is printed as well.
-    if !matches!(info.format, "raw" | "qcow2") {
+    if !matches!(info.format, "raw" | "qcow2" | "compress" | "copy-on-read") {
         say!("format name: {}\n", info.format);
     }
     // Disks of nothing have no more to say, and the reference fails there.

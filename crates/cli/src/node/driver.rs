@@ -17,6 +17,10 @@ pub(crate) enum Driver {
     HostCdrom,
     /// A node that fails or stops requests by rules.
     Blkdebug,
+    /// A node that compresses what is written to the one under it.
+    Compress,
+    /// A node that keeps what is read in the one under it.
+    CopyOnRead,
     /// A disk of zeros that forgets what is written.
     NullCo,
     /// The same under its other name.
@@ -30,9 +34,7 @@ const ELSEWHERE: &[&str] = &[
     "blkverify",
     "bochs",
     "cloop",
-    "compress",
     "copy-before-write",
-    "copy-on-read",
     "dmg",
     "ftp",
     "ftps",
@@ -74,6 +76,8 @@ impl Driver {
             "host_device" => Ok(Self::HostDevice),
             "host_cdrom" => Ok(Self::HostCdrom),
             "blkdebug" => Ok(Self::Blkdebug),
+            "compress" => Ok(Self::Compress),
+            "copy-on-read" => Ok(Self::CopyOnRead),
             "null-co" => Ok(Self::NullCo),
             "null-aio" => Ok(Self::NullAio),
             _ if is_known_elsewhere(name) => Err(unavailable(name)),
@@ -95,6 +99,8 @@ impl Driver {
             Self::HostDevice => "host_device",
             Self::HostCdrom => "host_cdrom",
             Self::Blkdebug => "blkdebug",
+            Self::Compress => "compress",
+            Self::CopyOnRead => "copy-on-read",
             Self::NullCo => "null-co",
             Self::NullAio => "null-aio",
         }
@@ -102,7 +108,7 @@ impl Driver {
 
     /// Whether it is no format, but what formats stand on.
     pub(crate) fn is_protocol(self) -> bool {
-        !matches!(self, Self::Raw | Self::Qcow2)
+        !matches!(self, Self::Raw | Self::Qcow2 | Self::Compress | Self::CopyOnRead)
     }
 }
 

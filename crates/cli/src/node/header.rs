@@ -59,7 +59,10 @@ impl Layer {
                 let len = file.len()?.next_multiple_of(SECTOR);
                 Ok(len)
             }
-            (None, _) => Err(DiskError::unsupported("the node has no file")),
+            (None, _) => match &self.filtered {
+                Some(below) => below.virtual_size(),
+                None => Err(DiskError::unsupported("the node has no file")),
+            },
         }
     }
 }

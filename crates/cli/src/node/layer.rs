@@ -1,6 +1,7 @@
 //! The files of one image and its format, before anything of the format was read.
 
 use super::file_node::{LockKind, probed_lock};
+use super::filter::open_filter;
 use super::protocol::parse_filename;
 use super::qcow2_options::no_node;
 use super::{Driver, FileNode, Generic, ImageRef, OpenFlags, Options, Probed, probe};
@@ -24,6 +25,8 @@ pub(crate) struct Layer {
     pub(crate) file: Option<FileNode>,
     /// The node with the payload, where the format has it elsewhere and it was opened.
     pub(crate) data: Option<FileNode>,
+    /// The node under a filter.
+    pub(crate) filtered: Option<Box<Layer>>,
     /// The name by which the image is shown.
     pub(crate) name: String,
     /// How the command opens it.
@@ -83,6 +86,7 @@ fn open_named(
                 options,
                 file: None,
                 data: None,
+                filtered: None,
                 name,
                 flags,
             })
@@ -100,8 +104,11 @@ fn open_named(
             let file = FileNode::open(below, &flags_below, depth, &mut |_| Ok(LockKind::Raw))?;
             let name = file.name.clone();
             let flags = *flags;
-            let (probed, file, data) = (false, Some(file), None);
-            Ok(Layer { driver, probed, generic, options, file, data, name, flags })
+            let (probed, file, data, filtered) = (false, Some(file), None, None);
+            Ok(Layer { driver, probed, generic, options, file, data, filtered, name, flags })
+        }
+        Some(driver @ (Driver::Compress | Driver::CopyOnRead)) => {
+            open_filter(driver, filename, options, generic, flags, depth)
         }
         format => open_format(filename, options, format, generic, flags, depth),
     }
@@ -147,6 +154,7 @@ fn open_format(
         options,
         file: Some(file),
         data: None,
+        filtered: None,
         name: String::new(),
         flags: *flags,
     };
@@ -165,7 +173,7 @@ fn probed_driver(file: &FileNode) -> Result<Driver, DiskError> {
 
 impl Layer {
     /// The path if it says all, otherwise a `json:` name.
-    fn shown_name(&self) -> String {
+    pub(super) fn shown_name(&self) -> String {
         let file = self.file.as_ref();
         match file.filter(|file| file.plain_name) {
             Some(file) if !self.has_strong_options() => file.name.clone(),
@@ -184,7 +192,10 @@ impl Layer {
 
     /// The node tree in its canonical form.
     pub(super) fn tree(&self) -> Json {
-        let file = self.file.as_ref().map(FileNode::shown_tree);
+        let file = match &self.filtered {
+            Some(below) => Some(below.tree()),
+            None => self.file.as_ref().map(FileNode::shown_tree),
+        };
         tree_of(self.driver.name(), &self.options, file)
     }
 }

@@ -15,6 +15,7 @@ mod data_file;
 mod driver;
 mod facts;
 mod file_node;
+mod filter;
 mod generic;
 mod header;
 mod image_ref;

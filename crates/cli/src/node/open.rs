@@ -13,8 +13,8 @@ use super::{
     read_header,
 };
 use crate::disk::{
-    BackingDisks, Disk, DiskError, Engine, NullDisk, Policy, PolicyOptions, Qcow2Disk, QcowFiles,
-    RawDisk, engine_error,
+    BackingDisks, Compress, CopyOnRead, Disk, DiskError, Engine, NullDisk, Policy, PolicyOptions,
+    Qcow2Disk, QcowFiles, RawDisk, engine_error,
 };
 use crate::objects::Objects;
 use crate::out;
@@ -52,8 +52,16 @@ impl Layer {
         objects: &Objects,
         backing: Option<BackingDisks>,
     ) -> Result<Box<dyn Disk>, DiskError> {
-        let Self { driver, probed, generic, mut options, file, data, name, .. } = self;
+        let Self { driver, probed, generic, mut options, file, data, filtered, name, .. } = self;
         let disk: Box<dyn Disk> = match (driver, file) {
+            (Driver::Compress | Driver::CopyOnRead, _) => {
+                let below = filtered.ok_or_else(|| DiskError::invalid("a filter has a node"))?;
+                let below = below.into_disk(objects)?;
+                match driver {
+                    Driver::Compress => Box::new(Compress::new(below, name)?),
+                    _ => Box::new(CopyOnRead::node(below, name)),
+                }
+            }
             (Driver::NullCo | Driver::NullAio, _) => {
                 Box::new(NullDisk::from_options(driver.name(), &mut options, name)?)
             }

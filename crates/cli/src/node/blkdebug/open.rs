@@ -9,8 +9,8 @@ use super::storage::DebugStorage;
 use super::{Debugger, config, rules};
 use crate::disk::DiskError;
 use crate::node::file_node::LockKind;
-use crate::node::protocol::parse_filename;
-use crate::node::{Driver, FileNode, Generic, OpenFlags, Options};
+use crate::node::filter::name_below;
+use crate::node::{FileNode, Generic, OpenFlags, Options};
 use crate::text::Json;
 
 /// Options that only say what the node stands on.
@@ -116,18 +116,7 @@ fn take_image(options: &mut Options) -> Result<Options, DiskError> {
             "Can't specify 'file' and 'filename' options at the same time",
         ));
     }
-    let driver = image.clone().take_text("driver")?;
-    match driver.as_deref().map(Driver::named).transpose()? {
-        // A format stands on a file of that name.
-        Some(driver) if !driver.is_protocol() => {
-            let mut file = image.take_node("file");
-            parse_filename(&filename, file.has("driver"), &mut file)?;
-            for (key, value) in file.entries() {
-                image.set(&format!("file.{key}"), value.clone());
-            }
-        }
-        driver => parse_filename(&filename, driver.is_some(), &mut image)?,
-    }
+    name_below(&filename, &mut image)?;
     Ok(image)
 }
 
