@@ -287,6 +287,8 @@ fn files_are_opened_and_closed() -> TestResult {
         "-c|reopen -o overlap-check=bad|-c|write 0 512|-c|reopen -o driver=raw|q.qcow2",
         "-c|reopen -o cache-size=1M|-c|reopen -o l2-cache-size=2M|-c|length|q.qcow2",
         "-c|reopen -o refcount-cache-size=256T|-c|length|q.qcow2",
+        "-c|reopen -o driver=qcow2|-c|reopen -o file.driver=file|-c|reopen -o file.driver=raw|q.qcow2",
+        "-c|reopen -o backing.driver=raw|-c|reopen -o backing.driver=qcow2|-c|read 0 512|o.qcow2",
         "-t|bad|q.qcow2",
         "-i|bad|q.qcow2",
         "-d|bad|q.qcow2",

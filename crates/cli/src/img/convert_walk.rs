@@ -222,12 +222,12 @@ impl<'a> Walk<'a> {
         })?;
         let mut end = at + status.len.max(1);
         let inherited = status.depth > 0 || !status.present;
+        if let Some(backing) = self.options.backing.filter(|backing| at < *backing) {
+            end = end.min(backing);
+        }
         let state = match self.options.backing {
-            Some(backing) if inherited && at < backing => {
-                end = end.min(backing);
-                State::Inherited
-            }
-            Some(_) if inherited => State::Zero,
+            // Past the end of its backing file the target reads as zeros as it is.
+            Some(backing) if inherited || (status.zero && at >= backing) => State::Inherited,
             _ if status.zero => State::Zero,
             _ => State::Data,
         };

@@ -6,7 +6,7 @@ use super::files::{Opened, driver_options, invalid, open_with};
 use super::letters::Letters;
 use super::session::{Session, usage};
 use super::{Failed, Outcome};
-use crate::node::{CacheMode, Options};
+use crate::node::{CacheMode, Options, has_protocol};
 use crate::out;
 use crate::text::Json;
 
@@ -122,7 +122,7 @@ impl Opened {
                     real.set(key, value.clone());
                     continue;
                 }
-                key => &format!("Cannot change the option '{key}'"),
+                key => &format!("Cannot change the option '{}'", in_its_node(key)),
             };
             out::error_line(complaint);
             return Err(Failed);
@@ -142,10 +142,30 @@ impl Opened {
         let data_file = info.specific.as_ref().and_then(|facts| facts.get("data-file"));
         match key {
             "driver" => *value == Json::str(info.format),
+            "file.driver" => self.is_plain_file() && *value == Json::str("file"),
+            "backing.driver" => self.backing_format().is_some_and(|format| *value == format),
             "data-file.driver" => found && data_file.is_some() && *value == Json::str("file"),
             "data-file.filename" => found && data_file == Some(value),
             _ => false,
         }
+    }
+
+    /// Whether nothing but a path says what the image lies in.
+    fn is_plain_file(&self) -> bool {
+        let given = self.image.options.entries();
+        let plain = |name: &String| !has_protocol(name) || name.starts_with("file:");
+        self.image.filename.as_ref().is_some_and(plain)
+            && !given.iter().any(|(known, _)| known.starts_with("file."))
+    }
+
+    /// The format of the backing file that the image names, where no option goes for it.
+    fn backing_format(&self) -> Option<Json> {
+        let given = self.image.options.entries();
+        if given.iter().any(|(known, _)| known.starts_with("backing")) {
+            return None;
+        }
+        let header = self.disk.image()?.header();
+        header.backing_format().map(|format| Json::str(String::from_utf8_lossy(format)))
     }
 }
 
@@ -169,6 +189,15 @@ fn joined(new: Options, old: Options) -> Options {
         }
     }
     all
+}
+
+/// The name of an option in the node that it is for.
+fn in_its_node(key: &str) -> &str {
+    let mut name = key;
+    while let Some(below) = name.strip_prefix("file.").or(name.strip_prefix("backing.")) {
+        name = below;
+    }
+    name
 }
 
 /// Whether an option can change while an image is open.

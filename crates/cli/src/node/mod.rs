@@ -45,7 +45,7 @@ pub(crate) use options::{Options, parse_option_size};
 pub(crate) use overlay::open_overlay;
 pub(crate) use policy::choose_backing_policy;
 pub(crate) use probe::{Probed, probe};
-pub(crate) use protocol::strip_file_protocol;
+pub(crate) use protocol::{has_protocol, strip_file_protocol};
 pub(crate) use qcow2_options::{QcowOptions, overlap_mask};
 
 /// How a command opens an image.

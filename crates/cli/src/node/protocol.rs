@@ -22,7 +22,12 @@ pub(crate) fn parse_filename(
         _ => None,
     };
     match protocol {
-        Some("file") => options.set("filename", &filename["file:".len()..]),
+        Some("file") => {
+            let path = &filename["file:".len()..];
+            // What is left of the name must not begin like a protocol.
+            let path = if has_protocol(path) { format!("./{path}") } else { path.to_owned() };
+            options.set("filename", path);
+        }
         Some(protocol @ ("host_device" | "host_cdrom" | "null-co" | "null-aio")) if !plain => {
             options.set("driver", protocol);
             let rest = &filename[protocol.len() + 1..];
@@ -89,7 +94,7 @@ mod tests {
     fn a_colon_before_the_first_slash_ends_a_protocol() {
         assert_eq!(parsed("a.img"), ok(&[("filename", "a.img"), ("driver", "file")]));
         assert_eq!(parsed("./a:b"), ok(&[("filename", "./a:b"), ("driver", "file")]));
-        assert_eq!(parsed("file:a:b"), ok(&[("filename", "a:b"), ("driver", "file")]));
+        assert_eq!(parsed("file:a:b"), ok(&[("filename", "./a:b"), ("driver", "file")]));
         assert_eq!(parsed("null-co://"), ok(&[("driver", "null-co")]));
         assert_eq!(parsed("zzz:foo"), Err("Unknown protocol 'zzz'".to_owned()));
         assert_eq!(

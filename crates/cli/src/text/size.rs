@@ -13,15 +13,20 @@ pub(crate) enum SizeError {
 ///
 /// Decimal digits, an optional fraction (of a scale above bytes, or zero), and one of `b k m g t p e` in either
 /// case; or `0x` and hexadecimal digits for whole bytes. Leading blanks and a plus sign are
-/// tolerated, nothing may follow. The product is exact and rounded half up.
+/// tolerated, nothing may follow. A negative number is out of range, and no size if more than digits follow. The product is exact and rounded half up.
 pub(crate) fn parse_size(text: &str) -> Result<u64, SizeError> {
     let text = text.trim_start_matches([' ', '\t', '\n', '\r', '\x0b', '\x0c']);
     let (negative, text) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
         None => (false, text.strip_prefix('+').unwrap_or(text)),
     };
-    let value = magnitude(text)?;
-    if negative { Err(SizeError::Range) } else { Ok(value) }
+    match negative {
+        true if !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit()) => {
+            Err(SizeError::Range)
+        }
+        true => Err(SizeError::Invalid),
+        false => magnitude(text),
+    }
 }
 
 /// The size without its sign.
@@ -128,11 +133,11 @@ mod tests {
     fn the_grammar_refuses_what_the_reference_refuses() {
         for text in [
             "", "k", ".", ".k", "1.5", "1.5b", "1kb", "1KiB", "1e3", "0x", "0x10k", "0x1g", "1 ",
-            "1k ", "++1", "-",
+            "1k ", "++1", "-", "-1k", "-0x1",
         ] {
             assert_eq!(parse_size(text), Err(SizeError::Invalid), "{text}");
         }
-        for text in ["-0", "-1", "-1k", "16E", "18446744073709551616", "0x10000000000000000"] {
+        for text in ["-0", "-1", "16E", "18446744073709551616", "0x10000000000000000"] {
             assert_eq!(parse_size(text), Err(SizeError::Range), "{text}");
         }
     }
