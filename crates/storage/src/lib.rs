@@ -32,6 +32,7 @@
 mod bounds;
 mod direct;
 mod early_writeback;
+mod extent_hint;
 mod file;
 mod file_options;
 mod identity;

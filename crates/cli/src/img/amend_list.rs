@@ -3,9 +3,7 @@
 use holstein::format::{CryptMethod, Header, IncompatibleFeatures, Version};
 use holstein::{AmendOptions, snapshot::SnapshotTable};
 
-use super::create_list::{
-    CreateFormat, CreateList, Kind, Known, both, check_value, known, option_line,
-};
+use super::create_list::{CreateList, Kind, Known, both, check_value, known, option_line};
 use crate::disk::DiskError;
 use crate::node::QcowFacts;
 use crate::text::parse_list;
@@ -66,7 +64,7 @@ impl AmendList {
                 if known_bare { (pair.key, "on".to_owned()) } else { pair.flag_form() };
             let Some(known) = find(&key) else {
                 let error = DiskError::invalid(format!("Invalid parameter '{key}'"));
-                return Err(if CreateList::new(CreateFormat::Qcow2).has(&key) {
+                return Err(if CreateList::qcow2_has(&key) {
                     error.with_hint("This option is only supported for image creation")
                 } else {
                     error

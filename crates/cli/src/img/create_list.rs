@@ -194,9 +194,9 @@ impl CreateList {
         self.format.known(true).into_iter().find(|known| known.name == name)
     }
 
-    /// Whether the format has an option of that name.
-    pub(super) fn has(&self, name: &str) -> bool {
-        self.find(name).is_some()
+    /// Whether qcow2 itself has an option of that name, and not only the file under it.
+    pub(super) fn qcow2_has(name: &str) -> bool {
+        QCOW2.iter().any(|known| known.name == name)
     }
 
     /// Sets one option.

@@ -12,6 +12,7 @@ use super::target_file::TargetFile;
 use crate::disk::{Disk, DiskError, Preallocation, RawDisk};
 use crate::node::{check_protocol, open_file_error, strip_file_protocol};
 use crate::objects::Objects;
+use crate::out;
 
 /// Makes an image by its options; the size is among them.
 ///
@@ -30,7 +31,7 @@ pub(super) fn make_image(
         .checked_next_multiple_of(holstein_units::SECTOR)
         .filter(|size| i64::try_from(*size).is_ok())
         .ok_or_else(|| DiskError::new(libc::EFBIG, "Image size is too large"))?;
-    refuse_file_options(list)?;
+    let _ = extent_size_hint(list)?;
     let path = strip_file_protocol(filename);
     match list.format() {
         CreateFormat::Raw | CreateFormat::File => {
@@ -69,6 +70,9 @@ fn make_in(
             return Err(error);
         }
     };
+    if let Some(bytes) = extent_size_hint(list)? {
+        hint_extent_size(&file, bytes);
+    }
     if list.is_on("nocow") {
         switch_off_cow(path);
     }
@@ -90,11 +94,20 @@ fn switch_off_cow(path: &str) {
     }
 }
 
-/// Options of the file itself that this version does not have; `off` and 0 ask for nothing.
-fn refuse_file_options(list: &CreateList) -> Result<(), DiskError> {
-    match list.number("extent_size_hint") {
-        None | Some(0) => Ok(()),
-        Some(_) => Err(DiskError::unsupported("extent_size_hint is not available in this version")),
+/// The hint for the file system that was asked for; 0 asks for none.
+fn extent_size_hint(list: &CreateList) -> Result<Option<u32>, DiskError> {
+    let bytes = list.number("extent_size_hint").unwrap_or(0);
+    let bytes =
+        u32::try_from(bytes).map_err(|_| DiskError::invalid("Extent size hint is too large"))?;
+    Ok(Some(bytes).filter(|bytes| *bytes > 0))
+}
+
+/// Tells the file system in what pieces the file grows; that it does not want to know is said, and
+/// changes nothing.
+fn hint_extent_size(file: &FileStorage, bytes: u32) {
+    if let Err(error) = file.set_extent_size_hint(bytes) {
+        let reason = DiskError::from(error).strerror();
+        out::error_line(&format!("warning: Failed to set extent size hint: {reason}"));
     }
 }
 

@@ -7,6 +7,7 @@ use super::{Args, Command, Failure, Outcome};
 use crate::disk::{Disk, DiskError};
 use crate::node::{Driver, OpenFlags, QcowFacts};
 use crate::out::{self, say};
+use crate::personality;
 use crate::text::{
     Json, Operands, Opt, SizeError, asks_for_help, join_lists, parse_size, strerror,
 };
@@ -84,7 +85,8 @@ fn run(args: &Args) -> Outcome {
         lists if lists.is_empty() => String::new(),
         lists => join_lists(&lists).map_err(Failure::message)?,
     };
-    if asks_for_help(&list) {
+    // In the reference's dialect `help` is an option that nothing has.
+    if personality::is_native() && asks_for_help(&list) {
         out::text(&help(format, false));
         return Ok(0);
     }
