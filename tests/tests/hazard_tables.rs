@@ -137,6 +137,7 @@ fn h14_l2_entries_that_name_no_cluster() {
         assert_eq!(bytes, [3; 4]);
         refused(name, &image, Request::Write(CLUSTER, 512));
         refused(name, &image, Request::Write(CLUSTER, CLUSTER as usize));
+        refused(name, &image, Request::Zero(CLUSTER, CLUSTER));
         refused(name, &image, Request::Discard(CLUSTER, CLUSTER));
     }
     // Past the end of the file: reads as zeros (H13), and is counted as free when it is written.
