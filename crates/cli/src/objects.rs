@@ -127,13 +127,13 @@ impl Objects {
             .ok_or_else(|| DiskError::invalid(format!("No secret with id '{id}'")))
     }
 
-    /// The secret of that name, as the passphrase of an image.
+    /// The secret of that name, which is the value of `option`, as the passphrase of an image.
     ///
     /// # Errors
     /// No secret was named, there is none of that name, or it is no text.
-    pub(crate) fn passphrase(&self, id: Option<&str>) -> Result<Secret, DiskError> {
+    pub(crate) fn passphrase(&self, option: &str, id: Option<&str>) -> Result<Secret, DiskError> {
         let id = id.ok_or_else(|| {
-            DiskError::invalid("Parameter 'encrypt.key-secret' is required for cipher")
+            DiskError::invalid(format!("Parameter '{option}' is required for cipher"))
         })?;
         let secret = self.secret(id)?;
         match std::str::from_utf8(secret.bytes()) {

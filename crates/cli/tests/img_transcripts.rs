@@ -128,8 +128,31 @@ macro_rules! transcripts {
 }
 
 transcripts!(
-    amend, bitmap, bitmaps, blkdebug, chain, check, compare, compress, convert, create, data_file,
-    dd, encrypt, filters, luks, secrets, info, map, measure, options, overlap, resize, snapshot
+    amend,
+    bitmap,
+    bitmaps,
+    blkdebug,
+    chain,
+    check,
+    compare,
+    compress,
+    convert,
+    create,
+    data_file,
+    dd,
+    encrypt,
+    filters,
+    luks,
+    luks_keys,
+    luks_volume,
+    secrets,
+    info,
+    map,
+    measure,
+    options,
+    overlap,
+    resize,
+    snapshot
 );
 
 #[test]

@@ -52,6 +52,7 @@ pub use backing::Backing;
 pub use bitmaps::BitmapInfo;
 pub use compressed::CompressedData;
 pub use disk::{Disk, DiskConfig};
+pub use encryption_area::EncryptionArea;
 pub use error::EngineError;
 pub use extent::{DiskExtent, DiskExtentKind};
 pub use holstein_refcount::Steps;

@@ -9,11 +9,12 @@ use holstein_format::{
     AutoclearFeatures, CompatibleFeatures, CompressionType, CryptMethod, Header, HeaderExtension,
     IncompatibleFeatures, RefcountOrder, RefcountTableEntry, Version,
 };
-use holstein_luks::Format;
+use holstein_luks::{Format, Limits};
 use holstein_storage::{Create, FileOptions, FileStorage, LockMode, Storage};
 use holstein_units::{ClusterBits, Geometry, HostOffset, SECTOR};
 
 use crate::error::Cause;
+use crate::luks_area::by_key;
 use crate::unflushed::Unflushed;
 use crate::{Error, Image, OpenOptions};
 
@@ -229,9 +230,9 @@ impl CreateOptions {
             disk.add_encryption_area(&luks.bytes)?;
             let header = disk.header();
             drop(disk);
-            let cipher = luks.key.cipher()?;
-            options = options.unlocked(Arc::clone(&cipher));
-            alone = alone.unlocked(cipher);
+            let unlocked = by_key(luks.key, Limits::default())?;
+            options = options.unlocked(unlocked.clone());
+            alone = alone.unlocked(unlocked);
             disk = alone.open_disk(unflushed, &header, true)?;
         }
         disk.resize(size, self.preallocation)?;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use holstein_engine::{CompressedData, Disk, DiskExtent, Preallocation};
 use holstein_format::Header;
+use holstein_luks::{Limits, MasterKey};
 use holstein_storage::Storage;
 
 use crate::Error;
@@ -120,6 +121,8 @@ pub struct ReadOnlyImage {
 pub struct Image {
     pub(crate) disk: Disk,
     chain: Option<Arc<Chain>>,
+    /// That of an image under LUKS.
+    key: Option<(MasterKey, Limits)>,
     /// Cleared by [`Image::close`], so that dropping does not close again.
     open: AtomicBool,
 }
@@ -137,7 +140,17 @@ impl ReadOnlyImage {
 
 impl Image {
     pub(crate) fn new(disk: Disk) -> Self {
-        Self { disk, chain: None, open: AtomicBool::new(true) }
+        Self { disk, chain: None, key: None, open: AtomicBool::new(true) }
+    }
+
+    /// Keeps the key that opened it.
+    pub(crate) fn with_key(mut self, key: Option<(MasterKey, Limits)>) -> Self {
+        self.key = key;
+        self
+    }
+
+    pub(crate) fn key(&self) -> Option<&(MasterKey, Limits)> {
+        self.key.as_ref()
     }
 
     pub(crate) fn disk(&self) -> &Disk {

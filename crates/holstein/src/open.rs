@@ -20,7 +20,7 @@ use holstein_units::HostOffset;
 
 use crate::chain::{BackingPolicy, Chain, Top, open_chain};
 use crate::error::Cause;
-use crate::luks_area::unlock;
+use crate::luks_area::{Unlocked, unlock};
 use crate::{Error, Image, ReadOnlyImage};
 
 /// Bytes read at once when an image is opened: enough for the header of most.
@@ -66,8 +66,8 @@ pub struct OpenOptions {
     on_repair: Option<RepairNotes>,
     passphrase: Option<Secret>,
     luks_limits: Limits,
-    /// The cipher of a LUKS image, where it is known without a passphrase.
-    cipher: Option<Arc<dyn SectorCipher>>,
+    /// What opens a LUKS image, where it is known without a passphrase.
+    unlocked: Option<Unlocked>,
     data_file: Option<Arc<dyn Storage>>,
     listener: Option<Arc<dyn Listener>>,
 }
@@ -273,7 +273,7 @@ impl OpenOptions {
         }
         self.fit(&header)?;
         // Who has no key repairs nothing.
-        let cipher = self.cipher(&*storage, &header)?;
+        let (cipher, key) = self.unlock(&*storage, &header)?;
         if header.incompatible.contains(IncompatibleFeatures::DIRTY) {
             self.clean(&storage)?;
             header = read_header(&*storage, DecodePurpose::Use)?;
@@ -283,7 +283,7 @@ impl OpenOptions {
         let lazy = header.compatible.contains(CompatibleFeatures::LAZY_REFCOUNTS);
         disk.set_lazy_refcounts(self.lazy_refcounts.unwrap_or(lazy))?;
         disk.clear_unknown_autoclear()?;
-        Ok(Image::new(disk).over(options.chain))
+        Ok(Image::new(disk).with_key(key).over(options.chain))
     }
 
     /// Repairs an image that is marked dirty.
@@ -369,11 +369,11 @@ impl OpenOptions {
         writable: bool,
     ) -> Result<Disk, Error> {
         self.fit(header)?;
-        let cipher = self.cipher(&*storage, header)?;
+        let (cipher, _) = self.unlock(&*storage, header)?;
         self.open_disk_under(cipher, storage, header, writable)
     }
 
-    /// As [`Self::open_disk`], with the cipher that [`Self::cipher`] found.
+    /// As [`Self::open_disk`], with the cipher that [`Self::unlock`] found.
     fn open_disk_under(
         &self,
         cipher: Option<Arc<dyn SectorCipher>>,
@@ -408,25 +408,25 @@ impl OpenOptions {
         )?)
     }
 
-    /// The cipher of a LUKS image that was unlocked, or made, before.
-    pub(crate) fn unlocked(mut self, cipher: Arc<dyn SectorCipher>) -> Self {
-        self.cipher = Some(cipher);
+    /// What opens a LUKS image that was just made.
+    pub(crate) fn unlocked(mut self, unlocked: Unlocked) -> Self {
+        self.unlocked = Some(unlocked);
         self
     }
 
-    /// What the payload is encrypted with.
-    fn cipher(
-        &self,
-        storage: &dyn Storage,
-        header: &Header,
-    ) -> Result<Option<Arc<dyn SectorCipher>>, Error> {
+    /// What the payload is encrypted with, and the key that LUKS has for it.
+    fn unlock(&self, storage: &dyn Storage, header: &Header) -> Result<Unlocked, Error> {
         match (header.crypt_method, &self.passphrase) {
-            (CryptMethod::None, _) => Ok(None),
-            (CryptMethod::Luks, _) if self.cipher.is_some() => Ok(self.cipher.clone()),
+            (CryptMethod::None, _) => Ok((None, None)),
+            (CryptMethod::Luks, _) if self.unlocked.is_some() => {
+                Ok(self.unlocked.clone().unwrap_or_default())
+            }
             (_, None) => Err(Cause::NeedsPassphrase.into()),
-            (CryptMethod::Aes, Some(passphrase)) => Ok(Some(Arc::new(LegacyAes::new(passphrase)))),
+            (CryptMethod::Aes, Some(passphrase)) => {
+                Ok((Some(Arc::new(LegacyAes::new(passphrase))), None))
+            }
             (CryptMethod::Luks, Some(passphrase)) => {
-                unlock(storage, header, passphrase, self.luks_limits).map(Some)
+                unlock(storage, header, passphrase, self.luks_limits)
             }
         }
     }

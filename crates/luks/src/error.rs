@@ -103,13 +103,13 @@ pub enum LuksError {
     #[error("can't add a keyslot - all keyslots are in use")]
     NoFreeSlot,
     /// An empty slot cannot be erased.
-    #[error("given keyslot {slot} is already erased (inactive)")]
+    #[error("given keyslot {slot} is already erased (inactive) ")]
     SlotInactive {
         /// Index of the slot.
         slot: usize,
     },
     /// The slot does not hold the passphrase that was given.
-    #[error("given keyslot {slot} doesn't match the given password")]
+    #[error("given keyslot {slot} doesn't contain the given old password for erase operation")]
     SlotPassphrase {
         /// Index of the slot.
         slot: usize,
@@ -118,13 +118,19 @@ pub enum LuksError {
     #[error("no keyslots match given (old) password for erase operation")]
     NoMatch,
     /// Erasing the only slot loses the volume.
-    #[error("attempt to erase the only active keyslot {slot}, which loses all data")]
+    #[error(
+        "attempt to erase the only active keyslot {slot} which will erase all the data in the image \
+         irreversibly - refusing operation"
+    )]
     LastSlot {
         /// Index of the slot.
         slot: usize,
     },
     /// Erasing every slot loses the volume.
-    #[error("all active keyslots match the given password, and erasing them loses all data")]
+    #[error(
+        "all the active keyslots match the (old) password that was given and erasing them will erase \
+         all the data in the image irreversibly - refusing operation"
+    )]
     AllSlots,
     /// A derivation would take more work than the default limits allow.
     #[error("iteration time {millis} ms is not supported")]

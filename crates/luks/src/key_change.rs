@@ -60,17 +60,41 @@ impl KeyChange {
         force: bool,
         limits: Limits,
     ) -> Result<(), LuksError> {
+        self.apply_by(area, |header| header.unlock(area, current, limits), force, limits)
+    }
+
+    /// As [`Self::apply`], for who has unlocked the volume before.
+    ///
+    /// # Errors
+    /// As for [`Self::apply`].
+    pub fn apply_with_key(
+        &self,
+        area: &dyn KeyArea,
+        key: &MasterKey,
+        force: bool,
+        limits: Limits,
+    ) -> Result<(), LuksError> {
+        self.apply_by(area, |_| Ok(key.clone()), force, limits)
+    }
+
+    fn apply_by(
+        &self,
+        area: &dyn KeyArea,
+        unlock: impl FnOnce(&Header) -> Result<MasterKey, LuksError>,
+        force: bool,
+        limits: Limits,
+    ) -> Result<(), LuksError> {
         let header = Header::read(area)?;
         let mut slots = Slots { kind: Kind::of(&header)?, header, area };
         match self {
             Self::Add { passphrase, slot, iter_time } => {
                 let slot = slots.place(*slot, force)?;
-                let key = slots.header.unlock(area, current, limits)?;
+                let key = unlock(&slots.header)?;
                 slots.put(slot, &key, passphrase, *iter_time)
             }
             Self::EraseSlot { slot, passphrase } => {
                 let slot = *slot;
-                if !slots.slot(slot)?.active {
+                if !slots.slot(slot)?.active && !force {
                     return Err(LuksError::SlotInactive { slot });
                 }
                 let budget = &mut Budget::new(limits);
@@ -79,7 +103,7 @@ impl KeyChange {
                 {
                     return Err(LuksError::SlotPassphrase { slot });
                 }
-                if slots.active() == 1 && !force {
+                if slots.active() == 1 && slots.slot(slot)?.active && !force {
                     return Err(LuksError::LastSlot { slot });
                 }
                 slots.erase(slot)

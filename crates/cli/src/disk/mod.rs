@@ -26,6 +26,7 @@ mod status;
 use std::io::{IoSlice, IoSliceMut};
 use std::sync::Arc;
 
+use holstein::luks::KeyChange;
 use holstein::{AmendOptions, Image, OwnRead, SnapshotSelector};
 use holstein_storage::FileIdentity;
 
@@ -107,6 +108,12 @@ pub(crate) trait Disk: Send + Sync {
     /// Changes what the image is; `progress` hears how much of how much is done.
     fn amend(&mut self, options: &AmendOptions, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
         let _ = (options, progress);
+        Err(DiskError::from_errno(libc::ENOTSUP))
+    }
+
+    /// Changes the key slots of an encrypted image; with `force` the last key may go.
+    fn change_keys(&self, change: &KeyChange, force: bool) -> Result<()> {
+        let _ = (change, force);
         Err(DiskError::from_errno(libc::ENOTSUP))
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use holstein::luks::KeyChange;
 use holstein::{AmendOptions, Image, NewSnapshot, OwnRead, SnapshotSelector};
 use holstein_format::SnapshotRecord;
 use holstein_storage::FileIdentity;
@@ -129,6 +130,10 @@ impl Disk for Policy {
 
     fn amend(&mut self, options: &AmendOptions, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
         self.disk.amend(options, progress)
+    }
+
+    fn change_keys(&self, change: &KeyChange, force: bool) -> Result<()> {
+        self.disk.change_keys(change, force)
     }
 
     fn status(&self, at: u64, len: u64) -> Result<Status> {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use holstein::format::{MAX_L1_ENTRIES, Version};
-use holstein::luks::LuksError;
+use holstein::luks::{KeyChange, LuksError};
 use holstein::{
     AmendOptions, ErrorKind, ExtentKind, Image, OwnRead, ReadOnlyImage, RefcountError,
     SnapshotReader, SnapshotSelector,
@@ -326,6 +326,10 @@ impl Disk for Qcow2Disk {
             Engine::Write(image) => image.amend(options, progress).map_err(not_amended),
             Engine::Read(_) | Engine::Snapshot(_) => Err(DiskError::from_errno(libc::EACCES)),
         }
+    }
+
+    fn change_keys(&self, change: &KeyChange, force: bool) -> Result<()> {
+        self.write(|image| image.change_keys(change, force))
     }
 
     fn status(&self, at: u64, len: u64) -> Result<Status> {

@@ -4,14 +4,18 @@ use std::io::{IoSlice, IoSliceMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use holstein::{Event, Listener};
+use holstein::luks::{Limits, Volume};
+use holstein::{Event, Listener, Secret};
 use holstein_storage::{FileIdentity, Storage};
 use holstein_units::{HostOffset, HostRange, SECTOR};
 
-use super::{Disk, DiskError, DiskInfo, Preallocation, Result, Status};
+use super::{Disk, DiskError, DiskInfo, Preallocation, Result, Status, luks_error};
 use crate::node::{Debugger, FileNode};
 
-/// A raw disk: the bytes of a file from an offset on.
+/// The driver of volumes.
+const LUKS: &str = "luks";
+
+/// A raw disk: the bytes of a file from an offset on, or those in a LUKS volume.
 pub(crate) struct RawDisk {
     storage: Arc<dyn Storage>,
     driver: &'static str,
@@ -52,6 +56,37 @@ impl RawDisk {
             identity: file.identity,
             debugger: file.debugger.clone(),
         })
+    }
+
+    /// The disk in a LUKS volume.
+    ///
+    /// # Errors
+    /// The file has no LUKS header, or one that the passphrase does not open.
+    pub(crate) fn unlock(
+        file: &FileNode,
+        passphrase: &Secret,
+        writable: bool,
+        name: String,
+    ) -> Result<Self> {
+        let volume = Volume::open(Arc::clone(&file.storage), passphrase, Limits::default());
+        let volume = volume.map_err(|error| luks_error(&error))?;
+        Ok(Self {
+            len: AtomicU64::new(volume.len()?.next_multiple_of(SECTOR)),
+            storage: Arc::new(volume),
+            driver: LUKS,
+            offset: 0,
+            fixed: false,
+            writable,
+            name,
+            file: file.name.clone(),
+            identity: file.identity,
+            debugger: file.debugger.clone(),
+        })
+    }
+
+    /// Whether the bytes of the disk are those of the file.
+    fn is_plain(&self) -> bool {
+        self.driver != LUKS
     }
 
     /// A disk over storage that a command made itself.
@@ -240,8 +275,8 @@ impl Disk for RawDisk {
             data,
             compressed: false,
             depth: 0,
-            offset: Some(host),
-            file: Some(self.file.clone()),
+            offset: self.is_plain().then_some(host),
+            file: self.is_plain().then(|| self.file.clone()),
         })
     }
 
@@ -261,7 +296,7 @@ impl Disk for RawDisk {
     }
 
     fn raw_file(&self) -> Option<(&str, u64)> {
-        let file = self.identity.filter(|_| self.debugger.is_none());
+        let file = self.identity.filter(|_| self.debugger.is_none() && self.is_plain());
         file.map(|_| (self.file.as_str(), self.offset))
     }
 

@@ -72,7 +72,10 @@ fn run(args: &Args) -> Outcome {
     let mut disk = open_image(image, &OpenFlags { cache, ..OpenFlags::WRITE }, args)?;
     let shown = args.has("progress") && !args.has("quiet");
     let mut progress = Progress::start(shown, 1.0);
-    let amended = wanted.judge(&facts).and_then(|judged| {
+    let amended = wanted.judge(&facts, &args.objects).and_then(|judged| {
+        if let Some(change) = &judged.keys {
+            disk.change_keys(change, args.has("force"))?;
+        }
         disk.amend(&judged.options, &mut |done, total| progress.update(done, total))?;
         // The downgrade comes last, so all before it is done.
         judged.no_downgrade.map_or(Ok(()), Err)

@@ -1,11 +1,14 @@
 //! What can be amended, and what a list of such options asks for.
 
 use holstein::format::{CryptMethod, Header, IncompatibleFeatures, Version};
+use holstein::luks::KeyChange;
 use holstein::{AmendOptions, snapshot::SnapshotTable};
 
 use super::create_list::{CreateList, Kind, Known, both, check_value, known, option_line};
+use super::key_change::key_change;
 use crate::disk::DiskError;
 use crate::node::QcowFacts;
+use crate::objects::Objects;
 use crate::text::parse_list;
 
 /// What is known of qcow2 options that can be amended, in the order in which they are judged.
@@ -39,7 +42,9 @@ pub(super) fn help() -> String {
 
 /// What is to be done.
 pub(super) struct Judged {
-    /// Everything that can be done.
+    /// What becomes of the key slots, before anything else.
+    pub(super) keys: Option<KeyChange>,
+    /// Everything else that can be done.
     pub(super) options: AmendOptions,
     /// Why the image cannot become one of version 2, where it should.
     pub(super) no_downgrade: Option<DiskError>,
@@ -89,7 +94,7 @@ impl AmendList {
     ///
     /// # Errors
     /// What the image cannot become, in the words and in the order of the reference.
-    pub(super) fn judge(&self, facts: &QcowFacts) -> Result<Judged, DiskError> {
+    pub(super) fn judge(&self, facts: &QcowFacts, objects: &Objects) -> Result<Judged, DiskError> {
         let header = &facts.header;
         let mut options = AmendOptions::new();
         let version = match self.value("compat") {
@@ -100,7 +105,7 @@ impl AmendList {
                 return Err(DiskError::invalid(format!("Unknown compatibility level {other}")));
             }
         };
-        self.judge_encryption(header)?;
+        let keys = self.judge_encryption(header, objects)?;
         let width = match self.number("refcount_bits") {
             None => header.refcount_order.bits(),
             Some(bits) => match u32::try_from(bits) {
@@ -148,24 +153,29 @@ impl AmendList {
         if let Some(size) = size {
             options = options.size(size);
         }
-        Ok(Judged { options, no_downgrade })
+        Ok(Judged { keys, options, no_downgrade })
     }
 
-    fn judge_encryption(&self, header: &Header) -> Result<(), DiskError> {
+    /// What is to become of the key slots.
+    fn judge_encryption(
+        &self,
+        header: &Header,
+        objects: &Objects,
+    ) -> Result<Option<KeyChange>, DiskError> {
         if !self.given.iter().any(|(name, _)| name.starts_with("encrypt.")) {
-            return Ok(());
+            return Ok(None);
         }
-        Err(match header.crypt_method {
+        match header.crypt_method {
             CryptMethod::None => {
-                DiskError::invalid("Can't amend encryption options - encryption not present")
+                Err(DiskError::invalid("Can't amend encryption options - encryption not present"))
             }
             CryptMethod::Aes => {
-                DiskError::unsupported("Only LUKS encryption options can be amended")
+                Err(DiskError::unsupported("Only LUKS encryption options can be amended"))
             }
             CryptMethod::Luks => {
-                DiskError::unsupported("amending LUKS keys is not available in this version")
+                key_change(|name| self.value(&format!("encrypt.{name}")), objects).map(Some)
             }
-        })
+        }
     }
 
     fn judge_data_file(&self, header: &Header) -> Result<(), DiskError> {

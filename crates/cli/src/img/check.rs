@@ -91,7 +91,7 @@ fn run(args: &Args) -> Outcome {
         }
     };
     let prefix = format!("Could not open '{filename}': ");
-    QcowOptions::take(&mut layer.options, &args.objects)
+    QcowOptions::take(&mut layer.options)
         .and_then(|qcow| match read_header(&file, DecodePurpose::Check) {
             Ok(header) => check_fit(&layer.generic, &qcow, &header),
             // The check says what is wrong with it.

@@ -202,7 +202,8 @@ fn refuse_combinations(args: &Args, create: bool, has_list: bool) -> Result<(), 
         return Err(Failure::message(*text));
     }
     let is_raw = matches!(args.last("out-format"), None | Some("raw" | "file"));
-    if args.has("compress") && is_raw {
+    let cannot = is_raw || args.last("out-format") == Some("luks");
+    if args.has("compress") && cannot {
         return Err(Failure::message("Compression not supported for this file format"));
     }
     Ok(())
@@ -438,9 +439,9 @@ fn open_target(plan: &Plan<'_>, cache: CacheMode) -> Result<Box<dyn Disk>, Failu
     } else {
         let mut image = ImageRef::named(plan.target, Some(plan.out_format));
         // What it was encrypted with just now opens it.
-        let mut list = parse_list(&plan.list).into_iter();
-        if let Some(secret) = list.rfind(|pair| pair.key == "encrypt.key-secret") {
-            image.options.set("encrypt.key-secret", secret.value.unwrap_or_default());
+        let key = if plan.out_format == "luks" { "key-secret" } else { "encrypt.key-secret" };
+        if let Some(secret) = parse_list(&plan.list).into_iter().rfind(|pair| pair.key == key) {
+            image.options.set(key, secret.value.unwrap_or_default());
         }
         image
     };

@@ -97,6 +97,19 @@ const QCOW2: &[Known] = &[
     with_default("refcount_bits", Kind::Number, "16", "Width of a reference count entry in bits"),
 ];
 
+/// Options of LUKS volumes, in the order in which they are shown.
+const LUKS: &[Known] = &[
+    both::SIZE,
+    known("key-secret", Kind::Text, "ID of the secret that provides the keyslot passphrase"),
+    known("cipher-alg", Kind::Text, "Name of encryption cipher algorithm"),
+    known("cipher-mode", Kind::Text, "Name of encryption cipher mode"),
+    known("ivgen-alg", Kind::Text, "Name of IV generator algorithm"),
+    known("ivgen-hash-alg", Kind::Text, "Name of IV generator hash algorithm"),
+    known("hash-alg", Kind::Text, "Name of encryption hash algorithm"),
+    known("iter-time", Kind::Number, "Time to spend in PBKDF in milliseconds"),
+    known("detached-header", Kind::Bool, "Create a detached LUKS header"),
+];
+
 /// Options of raw.
 const RAW: &[Known] = &[both::SIZE];
 
@@ -116,6 +129,8 @@ pub(super) enum CreateFormat {
     File,
     /// qcow2.
     Qcow2,
+    /// A LUKS volume.
+    Luks,
 }
 
 impl CreateFormat {
@@ -128,13 +143,14 @@ impl CreateFormat {
             "raw" => Ok(Self::Raw),
             "file" => Ok(Self::File),
             "qcow2" => Ok(Self::Qcow2),
+            "luks" => Ok(Self::Luks),
             "null-co" | "null-aio" | "bochs" | "cloop" | "dmg" | "vvfat" | "blkdebug"
             | "blkverify" | "quorum" | "throttle" | "copy-on-read" | "compress" => {
                 Err(DiskError::invalid(format!(
                     "Format driver '{name}' does not support image creation"
                 )))
             }
-            "luks" | "qcow" | "qed" | "vdi" | "vhdx" | "vmdk" | "vpc" | "parallels" => {
+            "qcow" | "qed" | "vdi" | "vhdx" | "vmdk" | "vpc" | "parallels" => {
                 Err(DiskError::unsupported(format!(
                     "file format '{name}' is not available in this version"
                 )))
@@ -149,12 +165,17 @@ impl CreateFormat {
             Self::Raw => "raw",
             Self::File => "file",
             Self::Qcow2 => "qcow2",
+            Self::Luks => "luks",
         }
     }
 
     /// Options of the format, then those of the file that the format does not have itself.
     fn known(self, with_file: bool) -> Vec<&'static Known> {
-        let own = if self == Self::Qcow2 { QCOW2 } else { RAW };
+        let own = match self {
+            Self::Qcow2 => QCOW2,
+            Self::Luks => LUKS,
+            Self::Raw | Self::File => RAW,
+        };
         let file = if with_file { FILE } else { &[] };
         let added = file.iter().filter(|option| !own.iter().any(|own| own.name == option.name));
         own.iter().chain(added).collect()

@@ -52,19 +52,15 @@ impl Encryption {
             }
             (None, false) => return Ok(None),
         };
-        let key_secret = list.given("encrypt.key-secret");
         match format {
             "aes" => {
                 if let Some(name) = FOR_LUKS.into_iter().find(|name| given(name)) {
                     return Err(DiskError::invalid(format!("Parameter '{name}' is unexpected")));
                 }
-                Ok(Some(Self::Aes(objects.passphrase(key_secret)?)))
+                Ok(Some(Self::Aes(passphrase(list, "encrypt.", objects)?)))
             }
             "luks" => {
-                let format = luks_format(list, "encrypt.")?;
-                let passphrase = objects.passphrase(key_secret)?;
-                // Whether the parts go together.
-                format.area_bytes().map_err(|error| luks_error(&error))?;
+                let (format, passphrase) = judged(list, "encrypt.", objects)?;
                 Ok(Some(Self::Luks(format, passphrase)))
             }
             _ => Err(not_accepted("format", format)),
@@ -80,11 +76,40 @@ impl Encryption {
     }
 }
 
-/// What a LUKS header is to say, from options whose names begin with `prefix`.
+/// What a LUKS volume is to be.
 ///
 /// # Errors
-/// A value is unknown, or names something that is not available here.
-pub(super) fn luks_format(list: &CreateList, prefix: &str) -> Result<Format, DiskError> {
+/// An option is wrong or does not go with the others; the secret is missing.
+pub(super) fn luks_volume(
+    list: &CreateList,
+    objects: &Objects,
+) -> Result<(Format, Secret), DiskError> {
+    if list.is_on("detached-header") {
+        return Err(DiskError::unsupported("detached-header is not available in this version"));
+    }
+    judged(list, "", objects)
+}
+
+/// The format that options ask for whose names begin with `prefix`, and its passphrase.
+fn judged(
+    list: &CreateList,
+    prefix: &str,
+    objects: &Objects,
+) -> Result<(Format, Secret), DiskError> {
+    let format = luks_format(list, prefix)?;
+    let passphrase = passphrase(list, prefix, objects)?;
+    // Whether the parts go together.
+    format.area_bytes().map_err(|error| luks_error(&error))?;
+    Ok((format, passphrase))
+}
+
+fn passphrase(list: &CreateList, prefix: &str, objects: &Objects) -> Result<Secret, DiskError> {
+    let option = format!("{prefix}key-secret");
+    objects.passphrase(&option, list.given(&option))
+}
+
+/// What a LUKS header is to say.
+fn luks_format(list: &CreateList, prefix: &str) -> Result<Format, DiskError> {
     let value = |name: &str| list.given(&format!("{prefix}{name}"));
     let mut format = Format::default();
     if let Some(name) = value("cipher-alg") {
@@ -166,6 +191,9 @@ mod tests {
         ] {
             assert_eq!(of(list), Err(text.to_owned()), "{list}");
         }
+        let list = CreateList::parse(CreateFormat::Luks, "detached-header=on").expect("known");
+        let error = luks_volume(&list, &Objects::default()).expect_err("it is refused");
+        assert_eq!(error.to_string(), "detached-header is not available in this version");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::{Args, Command, Failure, Outcome};
 use crate::disk::DiskError;
 use crate::node::{
     CacheMode, ChainMembers, Driver, FileNode, ImageRef, Layer, OpenFlags, QcowFacts, QcowOptions,
-    backing_name, check_fit,
+    backing_name, check_fit, volume_facts,
 };
 use crate::objects::Objects;
 use crate::out::say;
@@ -51,6 +51,8 @@ pub(super) struct NodeInfo {
     pub(super) cluster_size: Option<u64>,
     /// What only images have, not files.
     pub(super) qcow: Option<QcowFacts>,
+    /// The own facts of an encrypted volume.
+    pub(super) volume: Option<Json>,
     pub(super) backing: Option<Backing>,
     pub(super) dirty: Option<bool>,
     /// A file rather than an image.
@@ -135,6 +137,7 @@ fn layer_info(layer: Layer, objects: &Objects) -> Result<NodeInfo, DiskError> {
             actual_size: Some(0),
             cluster_size: None,
             qcow: None,
+            volume: None,
             backing: None,
             dirty: None,
             is_file: false,
@@ -143,12 +146,12 @@ fn layer_info(layer: Layer, objects: &Objects) -> Result<NodeInfo, DiskError> {
     };
     let actual_size = file.allocated();
     let children = match layer.driver {
-        Driver::Raw | Driver::Qcow2 => vec![("file", file_info(file)?)],
+        Driver::Raw | Driver::Qcow2 | Driver::Luks => vec![("file", file_info(file)?)],
         _ => children_of(file)?,
     };
     if layer.driver == Driver::Qcow2 {
         let facts = QcowFacts::read(file)?;
-        let qcow = QcowOptions::take(&mut layer.options.clone(), objects)?;
+        let qcow = QcowOptions::take(&mut layer.options.clone())?;
         check_fit(&layer.generic, &qcow, &facts.header)?;
         let backing = facts.backing_file().map(|stored| Backing {
             full: backing_name(&filename, &stored).ok(),
@@ -163,12 +166,16 @@ fn layer_info(layer: Layer, objects: &Objects) -> Result<NodeInfo, DiskError> {
             cluster_size: Some(facts.header.geometry.cluster_size()),
             dirty: Some(facts.is_dirty()),
             qcow: Some(facts),
+            volume: None,
             backing,
             is_file: false,
             children,
         });
     }
-    let virtual_size = layer.into_disk(objects)?.len();
+    let (virtual_size, volume) = match layer.driver {
+        Driver::Luks => volume_facts(file).map(|(size, facts)| (size, Some(facts)))?,
+        _ => (layer.into_disk(objects)?.len(), None),
+    };
     Ok(NodeInfo {
         filename,
         format,
@@ -176,6 +183,7 @@ fn layer_info(layer: Layer, objects: &Objects) -> Result<NodeInfo, DiskError> {
         actual_size,
         cluster_size: None,
         qcow: None,
+        volume,
         backing: None,
         dirty: Some(false),
         is_file: false,
@@ -198,6 +206,7 @@ fn filter_info(
         actual_size: below.actual_size,
         cluster_size: below.cluster_size,
         qcow: None,
+        volume: None,
         backing: None,
         dirty: Some(false),
         is_file: false,
@@ -215,6 +224,7 @@ fn file_info(file: &FileNode) -> Result<NodeInfo, DiskError> {
         actual_size: file.allocated(),
         cluster_size: None,
         qcow: None,
+        volume: None,
         backing: None,
         dirty: Some(false),
         is_file: children.is_empty(),
@@ -254,6 +264,7 @@ fn to_json(info: &NodeInfo) -> Json {
     }
     let specific = match &info.qcow {
         Some(qcow) => Some(qcow.specific.clone()),
+        None if info.volume.is_some() => info.volume.clone(),
         None if info.format == "file" => Some(Json::Map(Vec::new())),
         None => None,
     };
@@ -266,7 +277,7 @@ fn to_json(info: &NodeInfo) -> Json {
     if let Some(full) = info.backing.as_ref().and_then(|backing| backing.full.as_deref()) {
         out.push("full-backing-filename", full);
     }
-    if info.qcow.as_ref().is_some_and(QcowFacts::is_encrypted) {
+    if info.volume.is_some() || info.qcow.as_ref().is_some_and(QcowFacts::is_encrypted) {
         out.push("encrypted", true);
     }
     if let Some(backing) = &info.backing {

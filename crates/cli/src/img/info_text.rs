@@ -30,6 +30,10 @@ fn print_node(info: &NodeInfo, depth: usize, path: &str) {
         (None, Some(size)) => say!("{indent}cluster_size: {size}\n"),
         (None, None) => {}
     }
+    if let Some(facts) = &info.volume {
+        say!("{indent}encrypted: yes\n");
+        say!("{indent}Format specific information:\n{}", dump(facts, depth + 1));
+    }
     for (name, child) in &info.children {
         let path = format!("{path}/{name}");
         say!("{indent}Child node '{path}':\n");

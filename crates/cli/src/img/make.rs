@@ -3,13 +3,16 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use holstein::Secret;
+use holstein::luks::{Format, Volume};
 use holstein_storage::{Create, FileOptions, FileStorage, ImageLock, LockMode, OpenError, Storage};
-use holstein_units::HostOffset;
+use holstein_units::{HostOffset, HostRange};
 
 use super::create_list::{CreateFormat, CreateList};
+use super::encryption::luks_volume;
 use super::make_qcow2::{QcowPlan, make_qcow2};
 use super::target_file::TargetFile;
-use crate::disk::{Disk, DiskError, Preallocation, RawDisk};
+use crate::disk::{Disk, DiskError, Preallocation, RawDisk, luks_error};
 use crate::node::{check_protocol, open_file_error, strip_file_protocol};
 use crate::objects::Objects;
 use crate::out;
@@ -38,6 +41,16 @@ pub(super) fn make_image(
             let mode = raw_preallocation(list)?;
             make_in(path, LockMode::Exact(ImageLock::CREATE), list, |file| {
                 make_raw(file, path, size, mode)
+            })
+        }
+        CreateFormat::Luks => {
+            let (format, passphrase) = luks_volume(list, objects)?;
+            let mode = match list.given("preallocation") {
+                Some("metadata") => Preallocation::Off,
+                _ => raw_preallocation(list)?,
+            };
+            make_in(path, LockMode::Write, list, |file| {
+                make_volume(file, &format, &passphrase, size, mode)
             })
         }
         CreateFormat::Qcow2 => {
@@ -131,6 +144,25 @@ fn create_file(path: &str, lock: LockMode) -> Result<Arc<FileStorage>, DiskError
         }
         Err(error) => Err(open_file_error(&error)),
     }
+}
+
+/// Makes a LUKS volume; its payload is noise until it is written, unless all of it is to be.
+fn make_volume(
+    file: Arc<FileStorage>,
+    format: &Format,
+    passphrase: &Secret,
+    size: u64,
+    mode: Preallocation,
+) -> Result<(), DiskError> {
+    let volume = Volume::create(file, format, passphrase, size);
+    let volume = volume.map_err(|error| luks_error(&error))?;
+    let payload = HostRange { start: HostOffset::new(0), len: size };
+    match mode {
+        Preallocation::Off | Preallocation::Metadata => {}
+        Preallocation::Falloc => volume.allocate(payload)?,
+        Preallocation::Full => volume.write_zeroes(payload)?,
+    }
+    Ok(volume.flush()?)
 }
 
 fn make_raw(

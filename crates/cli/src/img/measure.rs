@@ -1,10 +1,11 @@
 //! `measure`: how much space an image would take.
 
 use super::create_list::{CreateFormat, CreateList, help};
+use super::encryption::luks_volume;
 use super::images::{json_output, named, open_files};
 use super::snapshot_word::SnapshotWord;
 use super::{Args, Command, Failure, Outcome};
-use crate::disk::{Disk, DiskError};
+use crate::disk::{Disk, DiskError, luks_error};
 use crate::node::{Driver, OpenFlags, QcowFacts};
 use crate::out::{self, say};
 use crate::personality;
@@ -167,6 +168,12 @@ fn plan_for(
     args: &Args,
 ) -> Result<Measure, Failure> {
     let whole = size.next_multiple_of(holstein_units::SECTOR);
+    if list.format() == CreateFormat::Luks {
+        let (format, _) = luks_volume(list, &args.objects)?;
+        let header = format.area_bytes().map_err(|error| luks_error(&error))?;
+        let whole = header.saturating_add(size);
+        return Ok(Measure { required: whole, fully_allocated: whole, bitmaps: None });
+    }
     if list.format() != CreateFormat::Qcow2 {
         return Ok(Measure { required: whole, fully_allocated: whole, bitmaps: None });
     }

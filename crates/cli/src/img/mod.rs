@@ -24,6 +24,7 @@ mod help;
 mod images;
 mod info;
 mod info_text;
+mod key_change;
 mod make;
 mod make_qcow2;
 mod map;

@@ -69,7 +69,7 @@ fn run(args: &Args) -> Outcome {
     let (Some(file), Driver::Qcow2) = (&layer.file, layer.driver) else { return Ok(0) };
     let failed = |error| Failure::Error(format!("Could not open '{filename}': "), error, 1);
     let facts = QcowFacts::read(file).map_err(failed)?;
-    QcowOptions::take(&mut layer.options.clone(), &args.objects)
+    QcowOptions::take(&mut layer.options.clone())
         .and_then(|qcow| check_fit(&layer.generic, &qcow, &facts.header))
         .map_err(failed)?;
     let records = facts.snapshots.records();

@@ -131,7 +131,7 @@ fn next(
     if layer.driver != Driver::Qcow2 {
         return Ok(None);
     }
-    let qcow = QcowOptions::take(&mut layer.options.clone(), objects)?;
+    let qcow = QcowOptions::take(&mut layer.options.clone())?;
     let header = read_header(file, holstein::format::DecodePurpose::Use)?;
     // What is wrong with this image comes before what is wrong with the next.
     check_fit(&layer.generic, &qcow, &header)?;

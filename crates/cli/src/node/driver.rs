@@ -9,6 +9,8 @@ pub(crate) enum Driver {
     Raw,
     /// The format this program is about.
     Qcow2,
+    /// A LUKS volume.
+    Luks,
     /// A regular file.
     File,
     /// A block or character device.
@@ -42,7 +44,6 @@ const ELSEWHERE: &[&str] = &[
     "http",
     "https",
     "iscsi",
-    "luks",
     "nbd",
     "nfs",
     "null",
@@ -72,6 +73,7 @@ impl Driver {
         match name {
             "raw" => Ok(Self::Raw),
             "qcow2" => Ok(Self::Qcow2),
+            "luks" => Ok(Self::Luks),
             "file" => Ok(Self::File),
             "host_device" => Ok(Self::HostDevice),
             "host_cdrom" => Ok(Self::HostCdrom),
@@ -95,6 +97,7 @@ impl Driver {
         match self {
             Self::Raw => "raw",
             Self::Qcow2 => "qcow2",
+            Self::Luks => "luks",
             Self::File => "file",
             Self::HostDevice => "host_device",
             Self::HostCdrom => "host_cdrom",
@@ -108,7 +111,7 @@ impl Driver {
 
     /// Whether it is no format, but what formats stand on.
     pub(crate) fn is_protocol(self) -> bool {
-        !matches!(self, Self::Raw | Self::Qcow2 | Self::Compress | Self::CopyOnRead)
+        !matches!(self, Self::Raw | Self::Qcow2 | Self::Luks | Self::Compress | Self::CopyOnRead)
     }
 }
 

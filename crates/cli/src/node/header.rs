@@ -55,6 +55,7 @@ impl Layer {
     pub(crate) fn virtual_size(&self) -> Result<u64, DiskError> {
         match (&self.file, self.driver) {
             (Some(file), Driver::Qcow2) => Ok(read_header(file, DecodePurpose::Use)?.size),
+            (Some(file), Driver::Luks) => Ok(super::volume_facts(file)?.0),
             (Some(file), _) => {
                 let len = file.len()?.next_multiple_of(SECTOR);
                 Ok(len)

@@ -185,6 +185,7 @@ impl Layer {
     fn has_strong_options(&self) -> bool {
         let strong = |key: &str| match self.driver {
             Driver::Raw => matches!(key, "offset" | "size"),
+            Driver::Luks => key == "key-secret",
             _ => key.starts_with("encrypt."),
         };
         self.options.entries().iter().any(|(key, _)| strong(key))
@@ -200,25 +201,22 @@ impl Layer {
     }
 }
 
-/// A node with the options that belong into its name. The order is that of the reference's tables:
-/// `offset` before the driver, everything else after it.
+/// A node with the options that belong into its name. The order is that of the reference's tables.
 fn tree_of(driver: &str, options: &Options, file: Option<Json>) -> Json {
     let mut tree = Json::Map(Vec::new());
-    let shown = |key: &str| {
-        matches!(key, "offset" | "size" | "read-zeroes" | "latency-ns")
-            || key.starts_with("encrypt.")
-    };
-    if let Some((_, value)) = options.entries().iter().find(|(key, _)| key == "offset") {
-        tree.push("offset", value.clone());
-    }
-    tree.push("driver", driver);
-    for (key, value) in options.entries() {
-        if key != "offset" && shown(key) {
-            tree.push(key, value.clone());
+    let put = |tree: &mut Json, names: &[&str]| {
+        for (key, value) in options.entries() {
+            if names.contains(&key.as_str()) {
+                tree.push(key, value.clone());
+            }
         }
-    }
+    };
+    put(&mut tree, &["offset", "encrypt.key-secret"]);
+    tree.push("driver", driver);
+    put(&mut tree, &["size", "read-zeroes", "latency-ns"]);
     if let Some(file) = file {
         tree.push("file", file);
     }
+    put(&mut tree, &["key-secret"]);
     tree
 }

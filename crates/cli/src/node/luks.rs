@@ -1,11 +1,29 @@
 //! What a LUKS header says that needs no passphrase.
 
-use holstein::luks::{Header, KeySlot};
+use holstein::luks::{FileArea, Header, KeySlot};
 
+use super::FileNode;
+use crate::disk::{DiskError, luks_error};
 use crate::text::Json;
+
+/// What is known of a volume without a passphrase: bytes of its disk, and its own facts.
+///
+/// # Errors
+/// The file has no LUKS header.
+pub(crate) fn volume_facts(file: &FileNode) -> Result<(u64, Json), DiskError> {
+    let header = Header::read(&FileArea::whole(&*file.storage));
+    let header = header.map_err(|error| luks_error(&error))?;
+    let size = file.len()?.saturating_sub(header.payload_offset());
+    Ok((size.next_multiple_of(holstein_units::SECTOR), facts(&header, false)))
+}
 
 /// The facts of the LUKS header inside of a qcow2 image, in the order in which they are printed.
 pub(super) fn luks_facts(header: &Header) -> Json {
+    facts(header, true)
+}
+
+/// The facts of a header, with the format's name or without.
+fn facts(header: &Header, named: bool) -> Json {
     let (mode, iv) = header.cipher_mode.split_once('-').unwrap_or((&header.cipher_mode, "plain"));
     let (iv, iv_hash) = match iv.split_once(':') {
         Some((iv, hash)) => (iv, Some(hash)),
@@ -27,7 +45,9 @@ pub(super) fn luks_facts(header: &Header) -> Json {
     if let Some(hash) = iv_hash {
         facts.push("ivgen-hash-alg", hash);
     }
-    facts.push("format", "luks");
+    if named {
+        facts.push("format", "luks");
+    }
     facts.push("cipher-mode", mode);
     let slots = header.slots.iter().map(|slot| slot_facts(header, slot)).collect();
     facts.push("slots", Json::List(slots));

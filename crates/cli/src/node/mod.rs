@@ -40,6 +40,7 @@ pub(crate) use generic::Generic;
 pub(crate) use header::read_header;
 pub(crate) use image_ref::ImageRef;
 pub(crate) use layer::{Layer, open_layer};
+pub(crate) use luks::volume_facts;
 pub(crate) use open::{check_fit, open_disk};
 pub(crate) use options::{Options, parse_option_size};
 pub(crate) use overlay::open_overlay;

@@ -79,8 +79,13 @@ impl Layer {
                 };
                 Box::new(RawDisk::open(&file, driver.name(), window, generic.writable, name)?)
             }
+            (Driver::Luks, Some(file)) => {
+                let key_secret = options.take_text("key-secret")?;
+                let passphrase = objects.passphrase("key-secret", key_secret.as_deref())?;
+                Box::new(RawDisk::unlock(&file, &passphrase, generic.writable, name)?)
+            }
             (Driver::Qcow2, Some(file)) => {
-                let qcow = QcowOptions::take(&mut options, objects)?;
+                let qcow = QcowOptions::take(&mut options)?;
                 Box::new(open_qcow2(
                     QcowFiles { file, data },
                     name,
@@ -113,7 +118,7 @@ pub(super) fn passphrase(
     qcow.check_encryption(method)?;
     match method {
         CryptMethod::None => Ok(None),
-        _ => Ok(Some(objects.passphrase(qcow.key_secret.as_deref())?)),
+        _ => Ok(Some(objects.passphrase("encrypt.key-secret", qcow.key_secret.as_deref())?)),
     }
 }
 
