@@ -58,3 +58,18 @@ fn fault_header_write_that_arrives_is_taken_back() {
     assert_eq!(tally.total(), 0, "{:?}", tally.shown);
     assert!(tally.points > 10, "{tally}");
 }
+
+/// A file that cannot grow for the clusters that a downgrade gives to zeros: entries that named them
+/// went to the file all the same.
+#[test]
+fn fault_while_the_file_grows_leaves_no_entry_past_its_end() {
+    let program = "v3:512:16/overlay/z@31488+768,a:compat2";
+    let plan = "once-all-eio-nothing".parse().expect("a plan");
+    let mut tally = FaultTally::default();
+    for call in 0..30 {
+        explore_one_fault(&program.parse().expect("a program"), plan, call, &mut tally)
+            .expect("the start can be made");
+    }
+    assert_eq!(tally.total(), 0, "{:?}", tally.shown);
+    assert!(tally.points > 10, "{tally}");
+}

@@ -43,7 +43,6 @@ impl Disk {
         }
         let cluster = self.geometry.cluster_size();
         let mut left = range;
-        let mut end = 0;
         while !left.is_empty() {
             let pin = self.sequencer.pins().pin();
             match self.mapping.prepare_write(self.step(left))? {
@@ -74,8 +73,15 @@ impl Disk {
                     let len = plan.guest().len;
                     let whole = len.div_ceil(cluster) * cluster;
                     let target = HostRange { start: plan.host(), len: whole };
+                    let end = target.end().get();
+                    if !self.has_data_file() && end > self.file.len()? {
+                        // No entry may name what the file does not reach, whatever fails later.
+                        drop(plan);
+                        drop(pin);
+                        self.lengthen(end)?;
+                        continue;
+                    }
                     self.prepare_space(&plan, target, mode)?;
-                    end = end.max(target.end().get());
                     if self.shows_data_file() {
                         self.mapping.commit(*plan);
                     } else {
@@ -93,9 +99,11 @@ impl Disk {
                 }
             }
         }
-        if self.has_data_file() || end == 0 {
-            return Ok(());
-        }
+        Ok(())
+    }
+
+    /// Makes the file at least `end` bytes long.
+    fn lengthen(&self, end: u64) -> Result<(), EngineError> {
         // Nobody writes past `end` between the look at the length and the change of it, which would
         // cut that off.
         let _quiet = self.quiet();
