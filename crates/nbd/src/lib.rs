@@ -1,11 +1,14 @@
 //! Network block devices.
 //!
 //! [`Server`] offers exports to clients, one blocking session a connection: [`Export`] is what it
-//! needs of a disk. [`accept`] takes connections and gives each a thread.
+//! needs of a disk. [`accept`] takes connections and gives each a thread. [`Client`] is the other side, and
+//! [`NbdStorage`] an export as storage under an image format.
 //!
 //! # Invariants
 //! * What comes over the wire is hostile: memory for a session is bounded whatever the client says, and
 //!   a client that makes no sense loses its connection and nothing else.
+//! * A server is as hostile to a client: a reply that was not asked for ends the connection, and what is
+//!   read is never longer than what was asked for.
 //! * A client that does not read its replies delays nobody but itself.
 //! * No lock is held while an export works.
 //!
@@ -15,6 +18,7 @@
 #![forbid(unsafe_code)]
 
 mod buffers;
+mod client;
 mod context;
 mod errno;
 mod input;
@@ -26,6 +30,9 @@ mod server;
 mod socket;
 mod wire;
 
+pub use client::{
+    Address, AddressError, Client, ClientError, ExportFacts, ListedExport, NbdStorage, Target, list,
+};
 pub use context::Context;
 pub use errno::Errno;
 pub use option_data::{ContextQuery, InfoQuery, OptionError};

@@ -66,6 +66,12 @@ impl Read for &Socket {
     }
 }
 
+impl Read for Socket {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        (&*self).read(into)
+    }
+}
+
 impl Write for &Socket {
     fn write(&mut self, from: &[u8]) -> io::Result<usize> {
         either!(*self, stream => (&mut &*stream).write(from))
