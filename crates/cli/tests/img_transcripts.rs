@@ -313,7 +313,7 @@ fn what_this_version_lacks_is_refused_by_name() -> TestResult {
     let (dir, bin) = (scratch.join("ours"), scratch.join("bin"));
     let run = |line: &str| shell(line, &dir, &bin);
     assert!(run("qemu-img create -q -f qcow2 a.qcow2 1M")?.status.success());
-    for line in ["qemu-img create -f vmdk b.vmdk 1M", "qemu-img info nbd://localhost/x"] {
+    for line in ["qemu-img create -f vmdk b.vmdk 1M", "qemu-img info ssh://localhost/x"] {
         let output = run(line)?;
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(1), "{line}: {text}");

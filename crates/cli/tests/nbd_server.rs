@@ -266,6 +266,9 @@ fn refusals_are_those_of_the_real_server() -> TestResult {
         "-k @ --pid-file=/nodir/x -f qcow2 i.qcow2",
         "-k @ --fork -f qcow2 nofile",
         "--handshake-limit=x i.qcow2",
+        "-L i.qcow2",
+        "-L -x a",
+        "-L -k @",
         "--tls-authz=x i.qcow2",
         "--tls-hostname=x i.qcow2",
         "--object secret,id=a i.qcow2",
@@ -420,7 +423,6 @@ fn what_is_not_there_is_refused_in_words() -> TestResult {
     for (words, reason) in [
         (&["-c", "/dev/nbd0", "x"][..], "option '--connect' is not available in this version"),
         (&["-d", "/dev/nbd0"], "option '--disconnect' is not available in this version"),
-        (&["-L"], "option '--list' is not available in this version"),
         (&["--tls-creds=x", "x"], "TLS is not available in this version"),
     ] {
         let output = server_command(Path::new(OURS)).args(words).output()?;

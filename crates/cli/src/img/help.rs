@@ -29,8 +29,10 @@ pub(super) fn print_top(commands: &[&Command]) {
     if personality::is_native() {
         say!("  io [options] [-c COMMAND]... [FILE]\n  nbd [options] FILE\n  help [COMMAND]\n");
     }
-    say!("\nSupported formats: file host_cdrom host_device null-aio null-co qcow2 raw\n");
-    say!("Supported image formats:\n  file host_cdrom host_device null-aio null-co qcow2 raw\n");
+    say!("\nSupported formats: file host_cdrom host_device nbd null-aio null-co qcow2 raw\n");
+    say!(
+        "Supported image formats:\n  file host_cdrom host_device nbd null-aio null-co qcow2 raw\n"
+    );
 }
 
 /// Prints help on one command.

@@ -172,6 +172,7 @@ fn layer_info(layer: Layer, objects: &Objects) -> Result<NodeInfo, DiskError> {
             children,
         });
     }
+    let dirty = (!file.is_remote()).then_some(false);
     let (virtual_size, volume) = match layer.driver {
         Driver::Luks => volume_facts(file).map(|(size, facts)| (size, Some(facts)))?,
         _ => (layer.into_disk(objects)?.len(), None),
@@ -185,7 +186,7 @@ fn layer_info(layer: Layer, objects: &Objects) -> Result<NodeInfo, DiskError> {
         qcow: None,
         volume,
         backing: None,
-        dirty: Some(false),
+        dirty,
         is_file: false,
         children,
     })
@@ -226,7 +227,7 @@ fn file_info(file: &FileNode) -> Result<NodeInfo, DiskError> {
         qcow: None,
         volume: None,
         backing: None,
-        dirty: Some(false),
+        dirty: (!file.is_remote()).then_some(false),
         is_file: children.is_empty(),
         children,
     })

@@ -49,6 +49,21 @@ const OPTIONS: &[Opt] = &[
     Opt::value("backing-policy", None, &["backing-policy"]),
 ];
 
+/// Options that say something about the disk.
+const ABOUT_DISK: [&str; 11] = [
+    "export-name",
+    "description",
+    "offset",
+    "format",
+    "load-snapshot",
+    "bitmap",
+    "allocation-depth",
+    "aio",
+    "discard",
+    "cache",
+    "nocache",
+];
+
 /// Bytes of a name or a description, at most.
 const MAX_STRING: usize = 4096;
 
@@ -105,6 +120,8 @@ pub(super) struct CommandLine {
 pub(super) enum Parsed {
     /// To serve an image.
     Serve(Box<CommandLine>),
+    /// To list what another server has.
+    List(Place),
     /// A text, which was printed.
     Done,
 }
@@ -121,6 +138,9 @@ struct Pieces {
     path: Option<String>,
     bind: Option<String>,
     port: Option<String>,
+    list: bool,
+    /// Something was said about the disk.
+    about_disk: bool,
     tls: Vec<&'static str>,
     selinux: bool,
 }
@@ -265,6 +285,7 @@ impl CommandLine {
         id: &'static str,
         value: String,
     ) -> Outcome<Option<String>> {
+        pieces.about_disk |= ABOUT_DISK.contains(&id);
         match id {
             "help" => return Ok(Some(help::usage())),
             "version" => return Ok(Some(help::version())),
@@ -294,7 +315,8 @@ impl CommandLine {
             "aio" => pieces.set_aio(value)?,
             "discard" => pieces.set_discard(&value)?,
             "detect-zeroes" => pieces.set_detect_zeroes(value)?,
-            "connect" | "disconnect" | "list" => {
+            "list" => pieces.list = true,
+            "connect" | "disconnect" => {
                 let text = format!("option '--{id}' is not available in this version");
                 return Err(Failure::message(text));
             }
@@ -346,6 +368,17 @@ impl CommandLine {
     }
 
     fn finish(mut self, mut pieces: Pieces, operands: &[String]) -> Outcome<Parsed> {
+        if pieces.list {
+            if !operands.is_empty() {
+                return Err(Failure::message("List mode is incompatible with a file name"));
+            }
+            if pieces.about_disk {
+                let text = "List mode is incompatible with per-device settings";
+                return Err(Failure::message(text));
+            }
+            pieces.check()?;
+            return Ok(Parsed::List(pieces.place(Activation::of_environment()?)?));
+        }
         let [file] = operands else {
             let hint = format!("Try `{} --help' for more information.", help::called());
             let error = crate::disk::DiskError::invalid("Invalid number of arguments");
@@ -395,7 +428,7 @@ mod tests {
         let arguments: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
         match CommandLine::parse(&arguments)? {
             Parsed::Serve(line) => Ok(*line),
-            Parsed::Done => Err(Failure::message("a text")),
+            Parsed::List(_) | Parsed::Done => Err(Failure::message("a text")),
         }
     }
 

@@ -28,6 +28,7 @@ pub(super) fn usage() -> String {
     let name = called();
     format!(
         "Usage: {name} [OPTIONS]... FILE
+   or: {name} -L [OPTIONS]...
 Offers a disk to clients of the NBD protocol.
 
 Where:
@@ -40,6 +41,7 @@ Where:
                             0 is for ever
       --fork                go to the background once clients can come
       --pid-file PATH       write the number of the process to a file
+  -L, --list                list what the server at such a place has
   -v, --verbose             say how sessions end that end badly
 
 What:

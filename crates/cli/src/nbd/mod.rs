@@ -12,6 +12,7 @@ mod background;
 mod command_line;
 mod export;
 mod help;
+mod list;
 mod pid_file;
 mod serve;
 mod signals;
@@ -56,6 +57,7 @@ pub(crate) fn run(arguments: &[String]) -> u8 {
             background::start(arguments, line.verbose)
         }
         Parsed::Serve(line) => serve::serve(*line).map(|()| 0),
+        Parsed::List(place) => list::run(&place).map(|()| 0),
         Parsed::Done => Ok(0),
     });
     outcome.unwrap_or_else(|Failure { prefix, error }| {

@@ -23,6 +23,8 @@ pub(crate) enum Driver {
     Compress,
     /// A node that keeps what is read in the one under it.
     CopyOnRead,
+    /// An export of an NBD server.
+    Nbd,
     /// A disk of zeros that forgets what is written.
     NullCo,
     /// The same under its other name.
@@ -44,7 +46,6 @@ const ELSEWHERE: &[&str] = &[
     "http",
     "https",
     "iscsi",
-    "nbd",
     "nfs",
     "null",
     "nvme",
@@ -80,6 +81,7 @@ impl Driver {
             "blkdebug" => Ok(Self::Blkdebug),
             "compress" => Ok(Self::Compress),
             "copy-on-read" => Ok(Self::CopyOnRead),
+            "nbd" => Ok(Self::Nbd),
             "null-co" => Ok(Self::NullCo),
             "null-aio" => Ok(Self::NullAio),
             _ if is_known_elsewhere(name) => Err(unavailable(name)),
@@ -104,6 +106,7 @@ impl Driver {
             Self::Blkdebug => "blkdebug",
             Self::Compress => "compress",
             Self::CopyOnRead => "copy-on-read",
+            Self::Nbd => "nbd",
             Self::NullCo => "null-co",
             Self::NullAio => "null-aio",
         }

@@ -10,7 +10,7 @@ use holstein_units::HostOffset;
 
 use super::layer::{MAX_DEPTH, open_tree};
 use super::probe::PROBE_LEN;
-use super::{Debugger, Driver, Generic, OpenFlags, Options, Probed, blkdebug, probe};
+use super::{Debugger, Driver, Generic, OpenFlags, Options, Probed, blkdebug, nbd, probe};
 use crate::disk::{DiskError, DiskStorage};
 use crate::objects::Objects;
 use crate::text::Json;
@@ -60,6 +60,14 @@ impl FileNode {
         }
     }
 
+    /// Whether its bytes are those of a server, who says nothing about them but what they are.
+    pub(crate) fn is_remote(&self) -> bool {
+        match &self.child {
+            Some(child) => self.driver == Driver::Raw.name() && child.is_remote(),
+            None => self.driver == Driver::Nbd.name(),
+        }
+    }
+
     /// The length in bytes.
     pub(crate) fn len(&self) -> Result<u64, DiskError> {
         Ok(self.storage.len()?)
@@ -91,6 +99,7 @@ impl FileNode {
             Driver::File | Driver::HostDevice | Driver::HostCdrom => {
                 open_file(driver, options, flags, lock)
             }
+            Driver::Nbd => nbd::open(options, flags),
             Driver::Blkdebug if depth < MAX_DEPTH => blkdebug::open(options, flags, depth, lock),
             _ => {
                 options.set("driver", driver.name());
@@ -132,6 +141,26 @@ impl FileNode {
         let storage: Arc<dyn Storage> = Arc::new(DiskStorage::new(disk));
         let (file, plain_name, debugger) = (None, false, None);
         Ok(Self { storage, driver, name, identity, child, file, tree, plain_name, debugger })
+    }
+
+    /// A node of bytes that lie elsewhere.
+    pub(super) fn remote(
+        storage: Arc<dyn Storage>,
+        driver: &'static str,
+        name: String,
+        tree: Json,
+    ) -> Self {
+        Self {
+            storage,
+            driver,
+            name,
+            identity: None,
+            child: None,
+            file: None,
+            tree: Some(tree),
+            plain_name: true,
+            debugger: None,
+        }
     }
 
     /// A debugging node over `child`.

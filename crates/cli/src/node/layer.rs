@@ -92,7 +92,11 @@ fn open_named(
             })
         }
         Some(
-            driver @ (Driver::File | Driver::HostDevice | Driver::HostCdrom | Driver::Blkdebug),
+            driver @ (Driver::File
+            | Driver::HostDevice
+            | Driver::HostCdrom
+            | Driver::Blkdebug
+            | Driver::Nbd),
         ) => {
             // The file itself is the image: its options are all there are.
             let mut below = std::mem::take(&mut options);

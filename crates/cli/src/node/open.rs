@@ -70,7 +70,8 @@ impl Layer {
                 | Driver::File
                 | Driver::HostDevice
                 | Driver::HostCdrom
-                | Driver::Blkdebug,
+                | Driver::Blkdebug
+                | Driver::Nbd,
                 Some(file),
             ) => {
                 let window = match driver {

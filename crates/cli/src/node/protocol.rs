@@ -2,7 +2,7 @@
 
 use super::blkdebug::split_name;
 use super::driver::{is_known_elsewhere, unavailable};
-use super::{Driver, Options};
+use super::{Driver, Options, nbd};
 use crate::disk::DiskError;
 
 /// Makes a file name part of a protocol node's options.
@@ -48,6 +48,10 @@ pub(crate) fn parse_filename(
                 options.set("driver", "blkdebug");
             }
             split_name(filename, options)?;
+        }
+        Some(protocol) if !plain && nbd::is_protocol(protocol) => {
+            options.set("driver", Driver::Nbd.name());
+            nbd::split_name(filename, options)?;
         }
         Some(protocol)
             if !plain && is_known_elsewhere(protocol.split('+').next().unwrap_or("")) =>
@@ -96,10 +100,12 @@ mod tests {
         assert_eq!(parsed("./a:b"), ok(&[("filename", "./a:b"), ("driver", "file")]));
         assert_eq!(parsed("file:a:b"), ok(&[("filename", "./a:b"), ("driver", "file")]));
         assert_eq!(parsed("null-co://"), ok(&[("driver", "null-co")]));
+        let path = [("driver", "nbd"), ("server.type", "unix"), ("server.path", "/s")];
+        assert_eq!(parsed("nbd:unix:/s"), ok(&path));
         assert_eq!(parsed("zzz:foo"), Err("Unknown protocol 'zzz'".to_owned()));
         assert_eq!(
-            parsed("nbd+unix:///x"),
-            Err("driver 'nbd+unix' is not available in this version".to_owned())
+            parsed("ssh://h/x"),
+            Err("driver 'ssh' is not available in this version".to_owned())
         );
     }
 }

@@ -1,0 +1,78 @@
+//! `-L`: what another server exports.
+
+use holstein_nbd::numbers::transmission;
+use holstein_nbd::{Address, ExportFacts, Framing, list};
+
+use super::command_line::Place;
+use super::{Failure, Outcome};
+use crate::node::nbd_error;
+use crate::out::say;
+
+/// Names of flags, in the order of their bits.
+const FLAGS: [(u16, &str); 12] = [
+    (transmission::READ_ONLY, "readonly"),
+    (transmission::SEND_FLUSH, "flush"),
+    (transmission::SEND_FUA, "fua"),
+    (transmission::ROTATIONAL, "rotational"),
+    (transmission::SEND_TRIM, "trim"),
+    (transmission::SEND_WRITE_ZEROES, "zeroes"),
+    (transmission::SEND_DF, "df"),
+    (transmission::CAN_MULTI_CONN, "multi"),
+    (transmission::SEND_RESIZE, "resize"),
+    (transmission::SEND_CACHE, "cache"),
+    (transmission::SEND_FAST_ZERO, "fast-zero"),
+    (transmission::BLOCK_STATUS_PAYLOAD, "block-status-payload"),
+];
+
+/// Prints the exports of the server at a place.
+///
+/// # Errors
+/// It cannot be reached, or does not say.
+pub(super) fn run(place: &Place) -> Outcome<()> {
+    let address = match place {
+        Place::Path(path) => Address::Unix(path.into()),
+        Place::Port(host, port) => {
+            let unresolved = |_| {
+                Failure::message(format!(
+                    "address resolution failed for {host}:{port}: Servname not supported for \
+                     ai_socktype"
+                ))
+            };
+            Address::Tcp { host: host.clone(), port: port.parse().map_err(unresolved)? }
+        }
+        Place::Inherited => {
+            return Err(Failure::message("List mode is incompatible with socket activation"));
+        }
+    };
+    let exports = list(&address).map_err(|error| nbd_error(&error))?;
+    say!("exports available: {}\n", exports.len());
+    for export in exports {
+        say!(" export: '{}'\n", export.name);
+        if let Some(facts) = &export.facts {
+            print_facts(facts);
+        }
+        if !export.contexts.is_empty() {
+            say!("  available meta contexts: {}\n", export.contexts.len());
+        }
+        for context in &export.contexts {
+            say!("   {context}\n");
+        }
+    }
+    Ok(())
+}
+
+fn print_facts(facts: &ExportFacts) {
+    if let Some(description) = &facts.description {
+        say!("  description: {description}\n");
+    }
+    let names: String = FLAGS
+        .iter()
+        .filter(|(flag, _)| facts.flags & flag != 0)
+        .map(|(_, name)| format!(" {name}"))
+        .collect();
+    say!("  size:  {}\n  flags: 0x{:x} ({names} )\n", facts.size, facts.flags);
+    say!("  min block: {}\n  opt block: {}\n", facts.minimum, facts.preferred);
+    say!("  max block: {}\n", facts.maximum);
+    let bits = if facts.framing == Framing::Extended { 64 } else { 32 };
+    say!("  transaction size: {bits}-bit\n");
+}

@@ -1,0 +1,195 @@
+//! Exports of NBD servers, as bytes under a format.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use holstein_nbd::numbers::{option_reply, transmission};
+use holstein_nbd::{Address, Client, ClientError, NbdStorage, Target};
+
+use super::{Driver, FileNode, Generic, OpenFlags, Options};
+use crate::disk::DiskError;
+use crate::text::Json;
+
+/// How long to wait between attempts to reach a server that is not there yet.
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// Whether a protocol in front of a name is one of the names of this driver.
+pub(super) fn is_protocol(protocol: &str) -> bool {
+    matches!(protocol, "nbd" | "nbd+tcp" | "nbd+unix")
+}
+
+/// Makes a name part of the options.
+///
+/// # Errors
+/// The name is not one of an export.
+pub(super) fn split_name(filename: &str, options: &mut Options) -> Result<(), DiskError> {
+    let target = Target::parse(filename).map_err(|error| DiskError::invalid(error.to_string()))?;
+    match &target.address {
+        Address::Unix(path) => {
+            options.set("server.type", "unix");
+            options.set("server.path", path.to_string_lossy().as_ref());
+        }
+        Address::Tcp { host, port } => {
+            options.set("server.type", "inet");
+            options.set("server.host", host.as_str());
+            options.set("server.port", port.to_string().as_str());
+        }
+    }
+    if !target.export.is_empty() {
+        options.set("export", target.export.as_str());
+    }
+    Ok(())
+}
+
+/// Connects to the export that the options describe.
+///
+/// # Errors
+/// The options do not say where it is, the server cannot be reached or does not have it, or it cannot
+/// be written to and should be.
+pub(super) fn open(mut options: Options, flags: &OpenFlags) -> Result<FileNode, DiskError> {
+    let generic = Generic::take(&mut options, flags, false)?;
+    let target = Target {
+        address: take_address(&mut options)?,
+        export: options.take_text("export")?.unwrap_or_default(),
+    };
+    let wait = Duration::from_secs(options.take_number("open-timeout")?.unwrap_or(0));
+    for refused in ["tls-creds", "tls-hostname", "x-dirty-bitmap"] {
+        if options.has(refused) {
+            let text = format!("the option '{refused}' is not available in this version");
+            return Err(DiskError::unsupported(text));
+        }
+    }
+    if options.take_number("reconnect-delay")?.unwrap_or(0) > 0 {
+        return Err(DiskError::unsupported(
+            "the option 'reconnect-delay' is not available in this version",
+        ));
+    }
+    if let Some(unknown) = options.first_key() {
+        return Err(DiskError::invalid(format!(
+            "Block protocol 'nbd' doesn't support the option '{unknown}'"
+        )));
+    }
+    let client = connect(&target, wait)?;
+    if client.can(transmission::READ_ONLY) && generic.writable && !generic.auto_read_only {
+        let text = "request on write denied without write permission";
+        return Err(DiskError::new(libc::EACCES, text));
+    }
+    let tree = tree(&target);
+    let storage = Arc::new(NbdStorage::new(client));
+    Ok(FileNode::remote(storage, Driver::Nbd.name(), target.to_string(), tree))
+}
+
+/// Takes the address, under its names of today and of before.
+fn take_address(options: &mut Options) -> Result<Address, DiskError> {
+    let mut take = |new: &str, old: &str| -> Result<Option<String>, DiskError> {
+        let (new, old) = (options.take_text(new)?, options.take_text(old)?);
+        Ok(new.or(old))
+    };
+    let kind = take("server.type", "type")?;
+    let (path, host) = (take("server.path", "path")?, take("server.host", "host")?);
+    let port = take("server.port", "port")?;
+    match (kind.as_deref(), path, host) {
+        (None | Some("unix"), Some(path), None) => Ok(Address::Unix(path.into())),
+        (None | Some("inet"), None, Some(host)) => {
+            let port = port.as_deref().unwrap_or("10809");
+            let invalid = |_| {
+                DiskError::invalid(format!(
+                    "address resolution failed for {host}:{port}: Servname not supported for \
+                     ai_socktype"
+                ))
+            };
+            Ok(Address::Tcp { port: port.parse().map_err(invalid)?, host: host.clone() })
+        }
+        (None, None, None) => Err(DiskError::invalid("NBD server address missing")),
+        (None, Some(_), Some(_)) => {
+            Err(DiskError::invalid("path and host may not be used at the same time"))
+        }
+        (Some("unix"), ..) => Err(DiskError::invalid("Parameter 'server.path' is missing")),
+        (Some("inet"), ..) => Err(DiskError::invalid("Parameter 'server.host' is missing")),
+        (Some(other), ..) => Err(DiskError::unsupported(format!(
+            "servers of type '{other}' are not available in this version"
+        ))),
+    }
+}
+
+/// Connects; a server that is not there may come within the time.
+fn connect(target: &Target, wait: Duration) -> Result<Client, DiskError> {
+    let begin = Instant::now();
+    loop {
+        match Client::connect(target) {
+            Ok(client) => return Ok(client),
+            Err(ClientError::Connect { .. }) if begin.elapsed() < wait => {
+                std::thread::sleep(AGAIN.min(wait));
+            }
+            Err(error) => return Err(in_words(&error)),
+        }
+    }
+}
+
+/// The reference's words, with those of the server on a line of their own.
+pub(crate) fn in_words(error: &ClientError) -> DiskError {
+    match error {
+        ClientError::Connect { address, source } => {
+            DiskError::from(source).prefixed(format_args!("Failed to connect to '{address}': "))
+        }
+        ClientError::Refused { kind, text, .. } => {
+            let refused = DiskError::invalid(error.to_string());
+            if text.is_empty() {
+                refused
+            } else if *kind == option_reply::ERR_TLS_REQD {
+                refused.with_hint(format!(
+                    "Did you forget a valid tls-creds?\nserver reported: {text}"
+                ))
+            } else {
+                refused.with_hint(format!("server reported: {text}"))
+            }
+        }
+        ClientError::Io(source) => {
+            DiskError::from(source).prefixed("Failed to read initial magic: ")
+        }
+        ClientError::Protocol(_) => DiskError::invalid(error.to_string()),
+    }
+}
+
+/// The node in its canonical form.
+fn tree(target: &Target) -> Json {
+    let mut tree = match &target.address {
+        Address::Unix(path) => Json::map([
+            ("server.path", path.to_string_lossy().as_ref().into()),
+            ("driver", Driver::Nbd.name().into()),
+            ("server.type", "unix".into()),
+        ]),
+        Address::Tcp { host, port } => Json::map([
+            ("server.host", host.as_str().into()),
+            ("server.port", port.to_string().as_str().into()),
+            ("driver", Driver::Nbd.name().into()),
+            ("server.type", "inet".into()),
+        ]),
+    };
+    if !target.export.is_empty() {
+        tree.push("export", target.export.as_str());
+    }
+    tree
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> Result<Address, String> {
+        take_address(&mut Options::parse(text, None)).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn addresses_have_names_of_today_and_of_before() {
+        let unix = Ok(Address::Unix("/s".into()));
+        assert_eq!(address("server.type=unix,server.path=/s"), unix);
+        assert_eq!(address("path=/s"), unix);
+        let tcp = |port| Ok(Address::Tcp { host: "h".to_owned(), port });
+        assert_eq!(address("server.type=inet,server.host=h,server.port=7"), tcp(7));
+        assert_eq!(address("host=h"), tcp(10809));
+        for bad in ["", "path=/s,host=h", "server.type=unix", "server.type=fd,server.str=3"] {
+            assert!(address(bad).is_err(), "{bad}");
+        }
+    }
+}
