@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use holstein_testkit::{Rng, SampleOptions, Tearing};
-use holstein_tests::{Config, Depth, Explorer, Program, Start};
+use holstein_tests::{Config, Depth, Explorer, FaultPlan, Program, Start};
 
 fn depth(config: Config) -> Depth {
     let mut states = SampleOptions { samples: 2, ..SampleOptions::default() };
@@ -94,4 +94,26 @@ fn crash_after_a_fault() {
         explorer.explore_every_fault(&program).expect("the start can be made");
     }
     expect_none(&explorer, "after faults");
+}
+
+/// What fails behind the switch to a new header does not undo the switch: an image that has become
+/// another takes no more writes, and does not say that it is what it was.
+#[test]
+fn crash_after_a_change_of_format_that_failed_late() {
+    let mut explorer = Explorer::new(depth(Config::SMALL));
+    for program in [
+        "v3:512:16/zeroed/a:compat2,a:compat3",
+        "v3:512:16/filled/a:compat2,a:compat3",
+        "v3:512:16/block-edge/a:width64,w@30976+512",
+        "v3:512:16/overlay/a:width64,b:alias",
+    ] {
+        let program = program.parse().expect("a program");
+        for plan in ["once-all-enospc-nothing", "once-all-eio-half", "once-all-enospc-everything"] {
+            let plan: FaultPlan = plan.parse().expect("a plan");
+            for call in 0..30 {
+                explorer.explore_with_fault(&program, Some((plan, call))).expect("it can be made");
+            }
+        }
+    }
+    expect_none(&explorer, "format changes that failed late");
 }

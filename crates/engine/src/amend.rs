@@ -7,10 +7,11 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use holstein_cache::RunGuard;
 use holstein_codec::Deflate;
 use holstein_format::{
-    AutoclearFeatures, CompatibleFeatures, CompressionType, IncompatibleFeatures, RefcountOrder,
-    Version,
+    AutoclearFeatures, CompatibleFeatures, CompressionType, Header, IncompatibleFeatures,
+    RefcountOrder, Version,
 };
 use holstein_guard::planted::{Bug, is_planted};
 use holstein_mapping::{L1Layout, MapError};
@@ -30,6 +31,17 @@ const ZSTD_STREAMS: &str =
 pub struct Replaced(Vec<(HostCluster, u64)>);
 
 impl Disk {
+    /// Makes all that was acknowledged durable, and refuses where no change can follow: what an image
+    /// has become is not known after a failed flush.
+    ///
+    /// # Errors
+    /// [`EngineError::ReadOnly`]; [`EngineError::MarkedCorrupt`]; [`EngineError::Stale`]; as for
+    /// [`Disk::flush`].
+    pub fn settle(&self) -> Result<(), EngineError> {
+        self.check_writable()?;
+        self.flush()
+    }
+
     /// Makes a version 2 image one of version 3. Stale afterwards.
     ///
     /// Snapshot records that lack what version 3 asks for get it first, in a list of their own: version 2
@@ -158,12 +170,11 @@ impl Disk {
         let run = self.sequencer.lock();
         self.drain(&run)?;
         let made = self.refcounts.write_as(&run, order, steps).map_err(MapError::from)?;
-        self.update_header_in(&run, |header| {
+        self.switch_for_good_in(&run, |header| {
             header.refcount_order = order;
             header.refcount_table_offset = made.layout.table;
             header.refcount_table_clusters = made.layout.table_clusters;
-        })
-        .inspect(|()| self.stale.store(true, Ordering::Release))?;
+        })?;
         Ok(Replaced(made.replaced))
     }
 
@@ -191,14 +202,26 @@ impl Disk {
     }
 
     /// Changes the header in a way that this disk does not follow.
-    fn switch_for_good(
-        &self,
-        change: impl FnOnce(&mut holstein_format::Header),
-    ) -> Result<(), EngineError> {
+    fn switch_for_good(&self, change: impl FnOnce(&mut Header)) -> Result<(), EngineError> {
         self.check_writable()?;
         let _quiet = self.quiet();
         let run = self.sequencer.lock();
         self.drain(&run)?;
-        self.update_header_in(&run, change).inspect(|()| self.stale.store(true, Ordering::Release))
+        self.switch_for_good_in(&run, change)
+    }
+
+    /// As [`Self::switch_for_good`], for a caller that holds the run lock. What fails behind the switch
+    /// does not undo it: the disk is stale then too.
+    fn switch_for_good_in(
+        &self,
+        run: &RunGuard<'_>,
+        change: impl FnOnce(&mut Header),
+    ) -> Result<(), EngineError> {
+        let before = self.kept_header();
+        let result = self.update_header_in(run, change);
+        if result.is_ok() || self.kept_header() != before {
+            self.stale.store(true, Ordering::Release);
+        }
+        result
     }
 }

@@ -69,6 +69,7 @@ impl Disk {
     /// follow; the size is taken over.
     ///
     /// # Errors
+    /// [`EngineError::ReadOnly`]; [`EngineError::MarkedCorrupt`]; [`EngineError::Stale`];
     /// [`EngineError::Header`] for what does not fit the first cluster, with nothing written;
     /// [`EngineError::Guard`]: the old header holds then, unless only the tidying behind the change
     /// failed, as [`Disk::header`] tells.
@@ -76,9 +77,7 @@ impl Disk {
     /// # Spec
     /// "Rewriting the header"; rule C9.
     pub fn update_header(&self, change: impl FnOnce(&mut Header)) -> Result<(), EngineError> {
-        if !self.config.writable {
-            return Err(EngineError::ReadOnly);
-        }
+        self.check_writable()?;
         let run = self.sequencer.lock();
         self.update_header_in(&run, change)
     }

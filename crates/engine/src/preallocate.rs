@@ -76,7 +76,7 @@ impl Disk {
                     let end = target.end().get();
                     if !self.has_data_file() && end > self.file.len()? {
                         // No entry may name what the file does not reach, whatever fails later.
-                        drop(plan);
+                        plan.cancel();
                         drop(pin);
                         self.lengthen(end)?;
                         continue;

@@ -108,6 +108,7 @@ impl Image {
         options: &AmendOptions,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<(), Error> {
+        self.disk().settle()?;
         let plan = judge(self.disk(), options)?;
         // What follows writes headers that know nothing of counts that are behind.
         self.disk().set_lazy_refcounts(false)?;

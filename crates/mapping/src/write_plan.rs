@@ -56,6 +56,13 @@ pub struct WritePlan {
 }
 
 impl WritePlan {
+    /// Undoes the plan, nothing of which was written.
+    pub fn cancel(mut self) {
+        if let Some(reservation) = self.reservation.take() {
+            reservation.give_back_untouched();
+        }
+    }
+
     /// The guest bytes of the request that the plan places; begins where the request began.
     #[must_use]
     pub fn guest(&self) -> GuestRange {

@@ -71,7 +71,7 @@ impl Counts {
 }
 
 impl Forfeit for Counts {
-    fn forfeit(&self, first: HostCluster, count: u64) {
+    fn forfeit(&self, first: HostCluster, count: u64, _: Provenance) {
         assert_eq!(self.lock().reserved.remove(&first.get()), Some(count));
     }
 }

@@ -52,8 +52,8 @@ pub enum Counted {
 
 /// Takes reserved clusters back.
 pub trait Forfeit: Send + Sync {
-    /// `count` clusters from `first` were not used after all; they may hold anything.
-    fn forfeit(&self, first: HostCluster, count: u64);
+    /// `count` clusters from `first` were not used after all, and read as `left` says.
+    fn forfeit(&self, first: HostCluster, count: u64, left: Provenance);
 }
 
 /// A run of host clusters that nobody else will get; given back, without I/O, on drop.
@@ -62,6 +62,8 @@ pub struct Reservation {
     first: HostCluster,
     count: u64,
     provenance: Provenance,
+    /// What they read as when they are given back.
+    left: Provenance,
     blocks: Vec<Hold>,
     owner: Option<Arc<dyn Forfeit>>,
 }
@@ -81,7 +83,8 @@ impl Reservation {
         blocks: Vec<Hold>,
         owner: Arc<dyn Forfeit>,
     ) -> Self {
-        Self { first, count, provenance, blocks, owner: Some(owner) }
+        let left = Provenance::Stale;
+        Self { first, count, provenance, left, blocks, owner: Some(owner) }
     }
 
     /// The first cluster.
@@ -107,6 +110,11 @@ impl Reservation {
         &self.blocks
     }
 
+    /// Gives the clusters back as they were: nothing was written to them.
+    pub fn give_back_untouched(mut self) {
+        self.left = self.provenance;
+    }
+
     /// Counts the reservation as used: dropping it gives nothing back.
     pub fn defuse(&mut self) {
         self.owner = None;
@@ -116,7 +124,7 @@ impl Reservation {
 impl Drop for Reservation {
     fn drop(&mut self) {
         if let Some(owner) = self.owner.take() {
-            owner.forfeit(self.first, self.count);
+            owner.forfeit(self.first, self.count, self.left);
         }
     }
 }

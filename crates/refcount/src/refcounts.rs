@@ -467,9 +467,12 @@ impl ClusterAllocator for Refcounts {
 }
 
 impl Forfeit for Inner {
-    fn forfeit(&self, first: HostCluster, _count: u64) {
+    fn forfeit(&self, first: HostCluster, count: u64, left: Provenance) {
         let mut state = self.lock();
         state.reserved.remove(first.get());
+        if left == Provenance::Fresh && state.fresh_from == first.get() + count {
+            state.fresh_from = first.get();
+        }
         state.hint = state.hint.min(first.get());
     }
 }

@@ -57,6 +57,8 @@ impl Refcounts {
         let work = 2 * old_blocks.len() as u64;
         let used = reader.judge(&old_blocks, order, &mut |done| steps(done, work))?;
         let plan = Plan::new(inner, order, start, used)?;
+        // If that fails, what was written is in clusters that are free still.
+        inner.lock().fresh_from = u64::MAX;
         plan.write(run, &mut reader, &mut |part, of| {
             steps(work / 2 + work / 2 * part / of.max(1), work);
         })?;

@@ -27,6 +27,8 @@ enum Op {
     Link(usize, bool),
     Commit(usize),
     Drop(usize),
+    /// As [`Op::Drop`], with nothing written to it.
+    GiveBack(usize),
     /// One of the runs that are owned, from a cluster of it on, so many, for a reason.
     Retire(usize, u64, u64, usize),
     Flush,
@@ -44,6 +46,7 @@ fn any_op() -> impl Strategy<Value = Op> {
         6 => (1..=1024_u64).prop_map(Op::Stream),
         5 => (0..8_usize, prop::bool::weighted(0.7)).prop_map(|(n, link)| Op::Link(n, link)),
         6 => (0..8_usize).prop_map(Op::Commit),
+        2 => (0..8_usize).prop_map(Op::GiveBack),
         2 => (0..8_usize).prop_map(Op::Drop),
         6 => (0..30_usize, 0..64_u64, 1..64_u64, 0..5_usize)
             .prop_map(|(r, s, n, f)| Op::Retire(r, s, n, f)),
@@ -474,6 +477,14 @@ impl World {
             Op::Drop(n) => {
                 if n < self.reservations.len() {
                     self.give_back(n);
+                }
+            }
+            Op::GiveBack(n) => {
+                if n < self.reservations.len() {
+                    let reservation = self.reservations.remove(n);
+                    let first = reservation.first().get();
+                    self.hint = self.hint.map(|hint| hint.min(first));
+                    reservation.give_back_untouched();
                 }
             }
             Op::Retire(n, skip, count, freed) => {
