@@ -280,8 +280,12 @@ impl Disk {
     /// # Errors
     /// As for [`Self::flush`]; [`EngineError::BitmapLost`], with all the rest done.
     pub fn close(&self) -> Result<(), EngineError> {
-        if !self.config.writable || self.stale.load(Ordering::Acquire) {
+        if !self.config.writable {
             return Ok(());
+        }
+        if self.stale.load(Ordering::Acquire) {
+            // There is nothing to write; but whether all that was written is durable has to be said.
+            return Ok(self.file.barrier()?);
         }
         if is_planted(Bug::CleanBeforeCounts) {
             self.mark_clean()?;
