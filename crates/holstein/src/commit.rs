@@ -26,6 +26,10 @@ use crate::{Error, Image};
 /// The longest piece of zeros.
 const MAX_ZEROES: u64 = 1 << 30;
 
+/// The most that is asked of the images between at once: an answer of the upper ones is lost where a
+/// lower one holds less.
+const MAX_ASKED: u64 = 64 << 20;
+
 /// The disk into which an image is committed.
 ///
 /// # Concurrency
@@ -229,7 +233,7 @@ impl<'a> CommitOptions<'a> {
         if base.len() < size {
             base.grow(size).map_err(failed("grow the base"))?;
         }
-        let walk = Walk { overlay, between, at: 0, size };
+        let walk = Walk { overlay, between, at: 0, size, own: None, known: None };
         let mut total = 0;
         let mut count = walk.clone();
         while let Some(piece) = count.next(MAX_ZEROES)? {
@@ -289,6 +293,10 @@ struct Walk<'a> {
     between: &'a Chain,
     at: u64,
     size: u64,
+    /// What has been asked of the overlay and not been used: its end and kind.
+    own: Option<(u64, DiskExtentKind)>,
+    /// The same of overlay and images between together.
+    known: Option<(u64, Held)>,
 }
 
 impl Walk<'_> {
@@ -296,31 +304,49 @@ impl Walk<'_> {
     fn next(&mut self, max: u64) -> Result<Option<Piece>, Error> {
         while self.at < self.size {
             let at = self.at;
-            let own = self.overlay.extent_at(at, self.size - at)?;
-            let (len, held) = match own.kind {
-                DiskExtentKind::Data => (own.len, Held::Data),
-                DiskExtentKind::Zero => (own.len, Held::Zero),
-                DiskExtentKind::Unallocated => {
-                    let below = self.between.extent_at(at, own.len).map_err(|e| {
-                        Error::from(Cause::Copy {
-                            what: "read the map of an image between",
-                            source: Arc::new(e),
-                        })
-                    })?;
-                    (below.len, below.held)
-                }
-            };
-            let len = match held {
+            let (end, held) = self.held(at)?;
+            let end = match held {
                 Held::Nothing => {
-                    self.at = at + len;
+                    self.at = end;
                     continue;
                 }
-                Held::Data => len.min(piece_end(at, max, self.size) - at),
-                Held::Zero => len.min(MAX_ZEROES),
+                Held::Data => end.min(piece_end(at, max, self.size)),
+                Held::Zero => end.min(at.saturating_add(MAX_ZEROES)),
             };
-            self.at = at + len;
-            return Ok(Some(Piece { at, len, zero: held == Held::Zero }));
+            self.at = end;
+            return Ok(Some(Piece { at, len: end - at, zero: held == Held::Zero }));
         }
         Ok(None)
+    }
+
+    /// What is held at `at`, and up to where. Each range is asked for once, however many pieces it is cut
+    /// into.
+    fn held(&mut self, at: u64) -> Result<(u64, Held), Error> {
+        if let Some(known) = self.known.filter(|(end, _)| *end > at) {
+            return Ok(known);
+        }
+        let (end, kind) = match self.own.filter(|(end, _)| *end > at) {
+            Some(own) => own,
+            None => {
+                let own = self.overlay.extent_at(at, self.size - at)?;
+                (at + own.len, own.kind)
+            }
+        };
+        self.own = Some((end, kind));
+        let known = match kind {
+            DiskExtentKind::Data => (end, Held::Data),
+            DiskExtentKind::Zero => (end, Held::Zero),
+            DiskExtentKind::Unallocated => {
+                let below = self.between.extent_at(at, (end - at).min(MAX_ASKED)).map_err(|e| {
+                    Error::from(Cause::Copy {
+                        what: "read the map of an image between",
+                        source: Arc::new(e),
+                    })
+                })?;
+                (at + below.len, below.held)
+            }
+        };
+        self.known = Some(known);
+        Ok(known)
     }
 }
