@@ -55,10 +55,21 @@ impl Qemu {
         &self.img
     }
 
-    /// Creates a qcow2 image with the defaults, over a raw backing file if one is given.
-    pub(crate) fn create(&self, path: &Path, size: u64, backing: Option<&Path>) -> Result<()> {
+    /// The program for requests that came with it.
+    pub(crate) fn io(&self) -> PathBuf {
+        self.img.with_file_name("qemu-io")
+    }
+
+    /// Creates a qcow2 image with these options, over a raw backing file if one is given.
+    pub(crate) fn create(
+        &self,
+        path: &Path,
+        size: u64,
+        options: &str,
+        backing: Option<&Path>,
+    ) -> Result<()> {
         let size = size.to_string();
-        let mut args: Vec<&OsStr> = ["create", "-q", "-f", "qcow2"].map(OsStr::new).to_vec();
+        let mut args: Vec<&OsStr> = ["create", "-q", "-f", "qcow2", "-o", options].map(OsStr::new).to_vec();
         if let Some(backing) = backing {
             args.extend([OsStr::new("-F"), "raw".as_ref(), "-b".as_ref(), backing.as_os_str()]);
         }

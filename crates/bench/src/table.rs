@@ -36,6 +36,8 @@ impl Unit {
 pub(crate) enum Other {
     RawFile,
     Qemu,
+    /// The cipher alone, on bytes in memory.
+    Cipher,
 }
 
 /// A line of the table.
@@ -87,7 +89,7 @@ impl Line {
                 };
                 let (qemu, raw) = match other {
                     Other::Qemu => (show(&pair.other), String::new()),
-                    Other::RawFile => (String::new(), show(&pair.other)),
+                    Other::RawFile | Other::Cipher => (String::new(), show(&pair.other)),
                 };
                 let ratio =
                     format!("{:.2} ±{:.0}%", pair.ratio.median(), pair.ratio.spread() * 100.0);
@@ -129,7 +131,11 @@ impl Line {
                         "spread": times.spread(),
                     })
                 };
-                let key = if *other == Other::Qemu { "qemu" } else { "raw" };
+                let key = match other {
+                    Other::Qemu => "qemu",
+                    Other::RawFile => "raw",
+                    Other::Cipher => "cipher",
+                };
                 json!({
                     "name": name, "unit": unit.name(), "ours": side(&pair.ours),
                     key: side(&pair.other), "ratio": pair.ratio.median(),
@@ -148,7 +154,7 @@ impl Line {
 
 /// The table, and below it what the rows have to say.
 pub(crate) fn text(lines: &[Line]) -> String {
-    let head = ["row", "ours", "QEMU", "raw file", "ratio", "need", ""].map(str::to_owned);
+    let head = ["row", "ours", "QEMU", "bare", "ratio", "need", ""].map(str::to_owned);
     let cells: Vec<[String; 7]> =
         std::iter::once(head).chain(lines.iter().map(Line::cells)).collect();
     let mut widths = [0; 7];

@@ -3,6 +3,7 @@
 mod check;
 mod commit;
 mod convert;
+mod encrypted;
 mod in_place;
 mod opening;
 mod program;
@@ -10,10 +11,14 @@ mod qemu_bench;
 mod reads;
 mod sequential;
 mod snapshot;
+mod subclusters;
 mod syscalls;
 
+use std::path::Path;
+
 use anyhow::{Context, Result};
-use holstein::{CreateOptions, Image};
+use holstein::chain::BackingPolicy;
+use holstein::{CreateOptions, Image, OpenOptions};
 
 use crate::offsets::Numbers;
 use crate::options::Options;
@@ -29,7 +34,7 @@ use snapshot::Act;
 pub(crate) use syscalls::{READS_CHILD, reads_child};
 
 /// The names of all rows, in the order of the table.
-pub(crate) const NAMES: [&str; 19] = [
+pub(crate) const NAMES: [&str; 24] = [
     reads::ONE,
     reads::TWO,
     in_place::NAME,
@@ -38,6 +43,11 @@ pub(crate) const NAMES: [&str; 19] = [
     qemu_bench::READ,
     qemu_bench::WRITE,
     qemu_bench::COPY_ON_WRITE,
+    qemu_bench::SUBCLUSTERS,
+    subclusters::NAME,
+    encrypted::READ,
+    encrypted::WRITE,
+    encrypted::CIPHER,
     convert::TO_QCOW2,
     convert::TO_RAW,
     convert::COMPRESSED,
@@ -69,7 +79,7 @@ impl Bench<'_> {
     /// Measures what was asked for.
     pub(crate) fn run(&self) -> Result<Vec<Line>> {
         type Row = fn(&Bench<'_>, &'static str) -> Result<Line>;
-        let rows: [(&'static str, Row); 19] = [
+        let rows: [(&'static str, Row); 24] = [
             (reads::ONE, |bench, name| reads::row(bench, name, 1)),
             (reads::TWO, |bench, name| reads::row(bench, name, 2)),
             (in_place::NAME, in_place::row),
@@ -78,6 +88,11 @@ impl Bench<'_> {
             (qemu_bench::READ, qemu_bench::reads),
             (qemu_bench::WRITE, qemu_bench::allocating_writes),
             (qemu_bench::COPY_ON_WRITE, qemu_bench::copy_on_write),
+            (qemu_bench::SUBCLUSTERS, qemu_bench::subclusters),
+            (subclusters::NAME, subclusters::row),
+            (encrypted::READ, |bench, name| encrypted::programs(bench, name, false)),
+            (encrypted::WRITE, |bench, name| encrypted::programs(bench, name, true)),
+            (encrypted::CIPHER, encrypted::cipher),
             (convert::TO_QCOW2, |bench, name| convert::row(bench, name, Way::ToQcow2)),
             (convert::TO_RAW, |bench, name| convert::row(bench, name, Way::ToRaw)),
             (convert::COMPRESSED, |bench, name| convert::row(bench, name, Way::Compressed)),
@@ -112,6 +127,15 @@ impl Bench<'_> {
         raw_file::content(CONTENT, size, |at, bytes| Ok(image.write_at(at, bytes)?))?;
         image.close()?;
         Ok(path)
+    }
+
+    /// A new image over a raw backing file, open.
+    fn overlay(&self, name: &str, options: CreateOptions, backing: &Path) -> Result<Image> {
+        let path = self.scratch.fresh(name);
+        let backing = backing.as_os_str().as_encoded_bytes().to_vec();
+        let options = options.backing_file(backing, Some(b"raw".to_vec()));
+        options.create(&path).and_then(Image::close)?;
+        Ok(OpenOptions::new().backing_policy(BackingPolicy::anything()).open(&path)?)
     }
 
     /// A new and empty image, open.

@@ -3,13 +3,11 @@
 //! qemu-img has no random order, so both sides go through the disk in steps of about its golden
 //! ratio, as `bench -S` does: far from each other, no cluster twice.
 
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Instant;
 
 use anyhow::Result;
-use holstein::chain::BackingPolicy;
-use holstein::{CreateOptions, Image, OpenOptions};
+use holstein::{CreateOptions, OpenOptions};
 
 use super::{Bench, CONTENT, NO_QEMU, Page, REQUEST, payload};
 use crate::measure::{as_f64, interleaved};
@@ -20,8 +18,22 @@ use crate::table::{Line, Other, Unit};
 pub(crate) const READ: &str = "qemu-read-4k";
 pub(crate) const WRITE: &str = "qemu-alloc-4k";
 pub(crate) const COPY_ON_WRITE: &str = "qemu-cow-4k";
+pub(crate) const SUBCLUSTERS: &str = "qemu-cow-extended-4k";
 
-const CLUSTER: u64 = 64 << 10;
+/// Images that are written to.
+#[derive(Clone, Copy)]
+struct Kind {
+    cluster: u64,
+    extended: bool,
+    /// The least ratio.
+    need: f64,
+}
+
+impl Kind {
+    const fn plain(need: f64) -> Self {
+        Self { cluster: 64 << 10, extended: false, need }
+    }
+}
 
 fn no_qemu(name: &'static str) -> Line {
     Line::Skipped { name, why: NO_QEMU.to_owned() }
@@ -63,16 +75,22 @@ pub(super) fn reads(bench: &Bench<'_>, name: &'static str) -> Result<Line> {
 }
 
 pub(super) fn allocating_writes(bench: &Bench<'_>, name: &'static str) -> Result<Line> {
-    writes(bench, name, 4 << 30, None)
+    writes(bench, name, Kind::plain(3.0), 4 << 30, None)
 }
 
 pub(super) fn copy_on_write(bench: &Bench<'_>, name: &'static str) -> Result<Line> {
-    let size = bench.options.choose(1 << 30, 256 << 20);
+    over_backing(bench, name, Kind::plain(1.5))
+}
+
+pub(super) fn subclusters(bench: &Bench<'_>, name: &'static str) -> Result<Line> {
+    over_backing(bench, name, Kind { cluster: 128 << 10, extended: true, need: 2.0 })
+}
+
+fn over_backing(bench: &Bench<'_>, name: &'static str, kind: Kind) -> Result<Line> {
+    let size = bench.options.choose(1 << 30, 512 << 20);
     let backing = bench.scratch.fresh("backing.raw");
-    let file = raw_file::create(&backing)?;
-    raw_file::content(CONTENT, size, |at, bytes| Ok(file.write_all_at(bytes, at)?))?;
-    file.sync_all()?;
-    let line = writes(bench, name, size, Some(&backing))?;
+    raw_file::filled(&backing, CONTENT, size)?;
+    let line = writes(bench, name, kind, size, Some(&backing))?;
     bench.scratch.fresh("backing.raw");
     Ok(line)
 }
@@ -81,6 +99,7 @@ pub(super) fn copy_on_write(bench: &Bench<'_>, name: &'static str) -> Result<Lin
 fn writes(
     bench: &Bench<'_>,
     name: &'static str,
+    kind: Kind,
     size: u64,
     backing: Option<&Path>,
 ) -> Result<Line> {
@@ -88,11 +107,13 @@ fn writes(
     // Few: a file system that is mounted with `discard` takes a millisecond or more for each of the
     // pieces of a file that is removed.
     let count = bench.options.choose(4_000, 2_000);
-    let step = offsets::long_step(CLUSTER, size);
+    let Kind { cluster, extended, need } = kind;
+    let step = offsets::long_step(cluster, size);
     let places = offsets::strided(count, step, size);
     let bytes = payload(8, REQUEST);
     let theirs = bench.scratch.fresh("theirs");
-    qemu.create(&theirs, size, backing)?;
+    let words = format!("cluster_size={cluster},extended_l2={}", if extended { "on" } else { "off" });
+    qemu.create(&theirs, size, &words, backing)?;
     let start_up = qemu.start_up(&theirs)?;
     let ours = bench.scratch.file("ours");
     let pair = interleaved(
@@ -101,13 +122,8 @@ fn writes(
             let image = match backing {
                 None => bench.empty_image("ours", size)?,
                 Some(backing) => {
-                    let path = bench.scratch.fresh("ours");
-                    let name = backing.as_os_str().as_encoded_bytes().to_vec();
-                    let options = CreateOptions::new(size);
-                    let options = options.backing_file(name, Some(b"raw".to_vec()));
-                    options.create(&path).and_then(Image::close)?;
-                    let policy = BackingPolicy::anything();
-                    OpenOptions::new().backing_policy(policy).open(&path)?
+                    let options = CreateOptions::new(size).cluster_size(cluster);
+                    bench.overlay("ours", options.extended_l2(extended), backing)?
                 }
             };
             let start = Instant::now();
@@ -119,20 +135,22 @@ fn writes(
         }),
         Box::new(|| {
             let path = bench.scratch.fresh("theirs");
-            qemu.create(&path, size, backing)?;
+            qemu.create(&path, size, &words, backing)?;
             Ok(qemu.bench(&path, true, count, step)?.wall - start_up)
         }),
     )?;
     qemu.check(&ours)?;
-    let (over, need) = match backing {
-        Some(_) => (" over a raw backing file with data in the page cache", 1.5),
-        None => ("", 3.0),
+    let over = match backing {
+        Some(_) => " over a raw backing file with data in the page cache",
+        None => "",
     };
+    let of = if extended { " of subclusters" } else { "" };
     let note = format!(
-        "{} MiB disk{over}, {count} writes {step} bytes apart, each to a cluster of its own, and the \
+        "{} MiB disk with clusters of {} KiB{of}{over}, {count} writes {step} bytes apart, each to a cluster of its own, and the \
          flush; qemu-img flushes after the time it says, so of it the whole process is counted less \
          {:.1} ms for its start and end, measured with one read",
         size >> 20,
+        cluster >> 10,
         start_up * 1000.0
     );
     let work = as_f64(count);
