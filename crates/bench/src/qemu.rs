@@ -69,7 +69,8 @@ impl Qemu {
         backing: Option<&Path>,
     ) -> Result<()> {
         let size = size.to_string();
-        let mut args: Vec<&OsStr> = ["create", "-q", "-f", "qcow2", "-o", options].map(OsStr::new).to_vec();
+        let mut args: Vec<&OsStr> =
+            ["create", "-q", "-f", "qcow2", "-o", options].map(OsStr::new).to_vec();
         if let Some(backing) = backing {
             args.extend([OsStr::new("-F"), "raw".as_ref(), "-b".as_ref(), backing.as_os_str()]);
         }

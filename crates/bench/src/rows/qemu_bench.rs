@@ -112,7 +112,8 @@ fn writes(
     let places = offsets::strided(count, step, size);
     let bytes = payload(8, REQUEST);
     let theirs = bench.scratch.fresh("theirs");
-    let words = format!("cluster_size={cluster},extended_l2={}", if extended { "on" } else { "off" });
+    let words =
+        format!("cluster_size={cluster},extended_l2={}", if extended { "on" } else { "off" });
     qemu.create(&theirs, size, &words, backing)?;
     let start_up = qemu.start_up(&theirs)?;
     let ours = bench.scratch.file("ours");
