@@ -71,14 +71,15 @@ fn without_node_number(line: &str) -> String {
     format!("{before}#block{}", without_node_number(after))
 }
 
-/// Text without what depends on the file system or on the number of nodes.
+/// Text without what depends on the file system, on time or on the number of nodes.
 fn comparable(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let lines = text.split_inclusive('\n').map(|line| {
-        let head = ["disk size: ", "\"actual-size\": "].into_iter().find_map(|key| {
-            let at = line.find(key)?;
-            Some(line[..at + key.len()].to_owned() + "...\n")
-        });
+        let head =
+            ["disk size: ", "\"actual-size\": ", "Run completed in "].into_iter().find_map(|key| {
+                let at = line.find(key)?;
+                Some(line[..at + key.len()].to_owned() + "...\n")
+            });
         without_node_number(&head.unwrap_or_else(|| line.to_owned()))
     });
     lines.collect()
@@ -129,6 +130,7 @@ macro_rules! transcripts {
 
 transcripts!(
     amend,
+    bench,
     bitmap,
     bitmaps,
     blkdebug,

@@ -5,6 +5,8 @@
 
 mod amend;
 mod amend_list;
+mod bench;
+mod bench_run;
 mod bitmap;
 mod check;
 mod command;
@@ -47,6 +49,7 @@ pub(crate) use snapshot_word::SnapshotWord;
 /// All commands, in the order of the help.
 const COMMANDS: &[&Command] = &[
     &amend::COMMAND,
+    &bench::COMMAND,
     &bitmap::COMMAND,
     &check::COMMAND,
     &commit::COMMAND,
@@ -61,9 +64,6 @@ const COMMANDS: &[&Command] = &[
     &resize::COMMAND,
     &snapshot::COMMAND,
 ];
-
-/// Commands of the reference that this version does not have.
-const LATER: &[&str] = &["bench"];
 
 const TOP_OPTIONS: &[Opt] = &[
     Opt::flag("help", Some('h'), &["help"]),
@@ -107,12 +107,9 @@ pub(crate) fn run(args: &[String]) -> u8 {
     match COMMANDS.iter().find(|known| known.name == command) {
         Some(known) => command::run(known, rest),
         None => {
-            let reason = if LATER.contains(&command.as_str()) {
-                format!("command '{command}' is not available in this version")
-            } else {
-                format!("Command not found: {command}")
-            };
-            out::error_text(&format!("{name}: {reason}\nTry '{name} --help' for more info\n"));
+            out::error_text(&format!(
+                "{name}: Command not found: {command}\nTry '{name} --help' for more info\n"
+            ));
             1
         }
     }
