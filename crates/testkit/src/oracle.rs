@@ -135,16 +135,24 @@ impl Oracle {
     /// # Errors
     /// If the check itself cannot be done.
     pub fn check(&self, image: &Path) -> io::Result<(Verdict, String)> {
-        let mut args = words(&["check", "-f", "qcow2"]);
+        let mut args = words(&["-f", "qcow2"]);
         args.push(image.into());
-        let output = self.img(args)?;
+        self.check_by(&args)
+    }
+
+    /// The same of an image that is named by the words behind `check`.
+    ///
+    /// # Errors
+    /// As for [`Oracle::check`].
+    pub fn check_by(&self, image: &[OsString]) -> io::Result<(Verdict, String)> {
+        let output = self.img([OsString::from("check")].iter().chain(image))?;
         let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
         text.push_str(&String::from_utf8_lossy(&output.stderr));
         match output.status.code() {
             Some(0) => Ok((Verdict::Clean, text)),
             Some(2) => Ok((Verdict::Corrupt, text)),
             Some(3) => Ok((Verdict::Leaks, text)),
-            _ => Err(io::Error::other(format!("check {}: {text}", image.display()))),
+            _ => Err(io::Error::other(format!("check {image:?}: {text}"))),
         }
     }
 
@@ -164,10 +172,18 @@ impl Oracle {
     /// # Errors
     /// If they cannot be compared.
     pub fn same(&self, a: (&Path, &str), b: (&Path, &str)) -> io::Result<bool> {
-        let mut args = words(&["compare", "-f", a.1, "-F", b.1]);
+        let mut args = words(&["-f", a.1, "-F", b.1]);
         args.push(a.0.into());
         args.push(b.0.into());
-        let output = self.img(args)?;
+        self.same_by(&args)
+    }
+
+    /// The same of images that are named by the words behind `compare`.
+    ///
+    /// # Errors
+    /// As for [`Oracle::same`].
+    pub fn same_by(&self, images: &[OsString]) -> io::Result<bool> {
+        let output = self.img([OsString::from("compare")].iter().chain(images))?;
         match output.status.code() {
             Some(0) => Ok(true),
             Some(1) => Ok(false),

@@ -2,7 +2,7 @@
 
 use holstein::format::Version;
 
-use super::{BackingFormat, BackingRow, BackingSize, Lower, Row};
+use super::{BackingFormat, BackingRow, BackingSize, DataRow, Lower, Row};
 
 /// A change of an image as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -27,6 +27,8 @@ pub enum Change {
     Width(u32),
     /// Refcounts may be late, or not.
     Lazy(bool),
+    /// The bytes of its data file need not be those of the disk.
+    NotRaw,
 }
 
 impl Change {
@@ -53,6 +55,7 @@ impl Change {
         ("a=64", Self::Width(64)),
         ("a=lazy", Self::Lazy(true)),
         ("a=prompt", Self::Lazy(false)),
+        ("a=mapped", Self::NotRaw),
     ];
 
     const fn rebase(to: Option<Lower>) -> Self {
@@ -102,6 +105,7 @@ impl Change {
             Self::Version(version) => Row { version, ..row },
             Self::Width(refcount_bits) => Row { refcount_bits, ..row },
             Self::Lazy(lazy) => Row { lazy, ..row },
+            Self::NotRaw => Row { data: row.data.map(|_| DataRow::Mapped), ..row },
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use holstein::format::Version;
 
-use super::{Change, Row};
+use super::{Change, DataRow, Row};
 use crate::Op;
 
 /// A known fault of the reference programs, version 10.0.2.
@@ -52,6 +52,8 @@ pub struct Facts {
     pub below: u64,
     /// It has snapshots.
     pub snapshots: bool,
+    /// The disk of a snapshot has another size.
+    pub sizes_differ: bool,
     /// The disk or a snapshot has zero clusters with a place of their own.
     pub placed_zeros: bool,
     /// The last cluster of the disk is compressed.
@@ -85,15 +87,17 @@ impl Known {
             Change::Rebase { compress: true, .. } if row.extended => {
                 Some(Self::RebaseOfPartialClusters)
             }
+            // Both refuse it for other reasons first.
+            Change::Version(Version::V2)
+                if row.refcount_bits != 16 || row.extended || row.data.is_some() =>
+            {
+                None
+            }
             Change::Version(Version::V2) if row.zstd && facts.snapshots => {
                 Some(Self::StreamsOfSnapshotsLost)
             }
             Change::Version(Version::V2)
-                if row.version == Version::V3
-                    && row.refcount_bits == 16
-                    && !row.extended
-                    && facts.snapshots
-                    && facts.placed_zeros =>
+                if row.version == Version::V3 && facts.snapshots && facts.placed_zeros =>
             {
                 Some(Self::SharedZerosOverwritten)
             }
@@ -101,11 +105,27 @@ impl Known {
         }
     }
 
-    /// Whether Holstein may refuse a change that is barred for this: streams of snapshots, or
-    /// snapshots of disks of other sizes, have no place in version 2.
+    /// Whether Holstein may refuse a change of a `row` that is barred for this, with what it `said`:
+    /// streams of snapshots, and snapshots of disks of other sizes, have no place in version 2; beside
+    /// a data file nothing is compressed.
     #[must_use]
-    pub fn may_be_refused(self) -> bool {
-        matches!(self, Self::StreamsOfSnapshotsLost | Self::SharedZerosOverwritten)
+    pub fn may_be_refused(self, row: Row, facts: Facts, said: &str) -> bool {
+        let mut texts = Vec::new();
+        if matches!(self, Self::StreamsOfSnapshotsLost | Self::SharedZerosOverwritten)
+            && facts.sizes_differ
+        {
+            texts.push("version 2 cannot tell the size of a snapshot's disk");
+        }
+        if self == Self::StreamsOfSnapshotsLost {
+            texts.push("existing compressed clusters");
+        }
+        if self == Self::RebaseOfPartialClusters && row.data.is_some() {
+            texts.push("an image with an external data file has no compressed clusters");
+        }
+        if self == Self::RebaseOfPartialClusters && row.data == Some(DataRow::Raw) {
+            texts.push("a raw data file and a backing file exclude each other");
+        }
+        texts.iter().any(|text| said.contains(text))
     }
 
     /// The known fault for which they refuse what Holstein does.
@@ -132,8 +152,9 @@ impl Known {
 
     /// The known fault that a refused request leaves leaks.
     #[must_use]
-    pub fn leaves_leaks(op: Op) -> Option<Self> {
-        matches!(op, Op::Snapshot(_) | Op::Apply(_)).then_some(Self::LeaksAfterRefusal)
+    pub fn leaves_leaks(row: Row, op: Op) -> Option<Self> {
+        let asked = matches!(op, Op::Snapshot(_) | Op::Apply(_)) && row.data.is_none();
+        asked.then_some(Self::LeaksAfterRefusal)
     }
 
     /// The request that makes their image, after `op` on a disk of `size` bytes, what it should be.
@@ -144,5 +165,29 @@ impl Known {
         // Known::OldBytesAfterGrow
         let end = size.next_multiple_of(row.cluster).min(size + by);
         (end > size).then_some(Op::Zero { at: size, len: end - size, unmap: false })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ours_may_refuse_what_is_barred_with_the_right_words_alone() {
+        let row = Row::by_name("v3-16k-plain-extended").expect("a row");
+        let facts = Facts::default();
+        let differ = Facts { sizes_differ: true, ..facts };
+        let size = "version 2 cannot tell the size of a snapshot's disk or of its VM state";
+        for known in [Known::StreamsOfSnapshotsLost, Known::SharedZerosOverwritten] {
+            assert!(known.may_be_refused(row, differ, size));
+            assert!(!known.may_be_refused(row, facts, size));
+            assert!(!known.may_be_refused(row, differ, "no space left"));
+        }
+        let raw = "a raw data file and a backing file exclude each other";
+        let partial = Known::RebaseOfPartialClusters;
+        assert!(partial.may_be_refused(row, facts, raw));
+        let mapped = Row { data: Some(DataRow::Mapped), ..row };
+        assert!(!partial.may_be_refused(mapped, facts, raw));
+        assert!(!Known::ZerosLostInRebase.may_be_refused(row, differ, raw));
     }
 }

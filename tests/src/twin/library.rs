@@ -21,7 +21,7 @@ pub struct Library {
 impl Side for Library {
     fn create(&mut self, row: Row, place: &Place) -> Result<(), String> {
         let text = |e: holstein::Error| format!("create: {e}");
-        let mut options = row.create();
+        let mut options = row.create(place)?;
         if let (Some(below), Some(disk)) = (row.backing, row.below()) {
             let io = |e: std::io::Error| format!("make what lies below: {e}");
             let content = bytes_of(&disk);
@@ -52,7 +52,7 @@ impl Side for Library {
         let session = match self.session.take() {
             Some(session) => self.session.insert(session),
             None => {
-                let options = row.open();
+                let options = row.open(place, true)?;
                 let image = place.image();
                 let session =
                     Session::new(move || options.open(&image)).map_err(|e| format!("open: {e}"))?;
@@ -77,6 +77,7 @@ impl Side for Library {
             Change::Version(version) => amend(AmendOptions::new().version(version)),
             Change::Width(bits) => amend(AmendOptions::new().refcount_bits(bits)),
             Change::Lazy(lazy) => amend(AmendOptions::new().lazy_refcounts(lazy)),
+            Change::NotRaw => amend(AmendOptions::new().data_file_raw(false)),
         })
     }
 
@@ -95,7 +96,8 @@ fn commit(row: Row, place: &Place, keep: bool) -> Answer {
         return Err("there is no backing file".to_owned());
     };
     let path = place.folder().join(file.file());
-    let overlay = row.open().backing_chain(Arc::default()).open(place.image()).map_err(text)?;
+    let overlay =
+        row.open(place, true)?.backing_chain(Arc::default()).open(place.image()).map_err(text)?;
     let options = CommitOptions::new().keep(keep);
     match format {
         BackingFormat::Raw => {
@@ -114,7 +116,7 @@ fn commit(row: Row, place: &Place, keep: bool) -> Answer {
 }
 
 fn rebase(row: Row, place: &Place, onto: Option<BackingRow>, compress: bool) -> Answer {
-    let image = row.open().open(place.image()).map_err(text)?;
+    let image = row.open(place, true)?.open(place.image()).map_err(text)?;
     let layer = |backing: BackingRow| -> Result<Arc<dyn Layer>, String> {
         let path = place.folder().join(backing.file.file());
         Ok(match backing.format {
@@ -136,7 +138,7 @@ fn rebase(row: Row, place: &Place, onto: Option<BackingRow>, compress: bool) -> 
 }
 
 fn rename(row: Row, place: &Place, onto: Option<BackingRow>) -> Answer {
-    let image = row.open().open(place.image()).map_err(text)?;
+    let image = row.open(place, true)?.open(place.image()).map_err(text)?;
     image.set_backing_file(onto.as_ref().map(recorded)).map_err(text)?;
     image.close().map_err(text)
 }
@@ -147,7 +149,7 @@ fn recorded(backing: &BackingRow) -> (&[u8], Option<&[u8]>) {
 }
 
 fn amend(row: Row, place: &Place, options: &AmendOptions) -> Answer {
-    let mut image = row.open().open(place.image()).map_err(text)?;
+    let mut image = row.open(place, true)?.open(place.image()).map_err(text)?;
     image.amend(options, &mut |_, _| {}).map_err(text)?;
     image.close().map_err(text)
 }

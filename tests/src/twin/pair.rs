@@ -7,7 +7,7 @@ use holstein::{Extent, ExtentKind, ReadOnlyImage};
 use holstein_storage::{FileOptions, FileStorage};
 use holstein_testkit::{DiskModel, Oracle, TempDir, Verdict};
 
-use super::{Change, Facts, Known, Lowers, Place, Row, Side, Step};
+use super::{Change, DataRow, Facts, Known, Lowers, Place, Row, Side, Step};
 use crate::judge::{expect_contents, expect_no_corruption};
 use crate::{Listed, Moment, Op, Presence};
 
@@ -161,7 +161,7 @@ impl<'a> Pair<'a> {
             }
             (Err(_), Err(_)) => {
                 self.tally.refused += 1;
-                if Known::leaves_leaks(op).is_some() {
+                if Known::leaves_leaks(self.row, op).is_some() {
                     let theirs = self.number(&self.places[1]);
                     self.leaky[theirs] = true;
                 }
@@ -206,7 +206,10 @@ impl<'a> Pair<'a> {
     fn adopt(&mut self) -> Result<(), String> {
         self.close()?;
         let [ours, theirs] = &self.places;
-        let copied = std::fs::copy(ours.image(), theirs.image());
+        let mut copied = std::fs::copy(ours.image(), theirs.image());
+        if self.row.data.is_some() {
+            copied = copied.and_then(|_| std::fs::copy(ours.data(), theirs.data()));
+        }
         copied.map_err(|e| format!("copy our image: {e}"))?;
         let (ours, theirs) = (self.number(ours), self.number(theirs));
         self.leaky[theirs] = self.leaky[ours];
@@ -229,7 +232,7 @@ impl<'a> Pair<'a> {
         let looked_at = matches!(change, Change::Version(_)) && !self.now.snapshots.is_empty();
         let facts = self.facts(looked_at)?;
         if let Some(known) = Known::bars_change(self.row, change, facts) {
-            return self.change_alone(rows, change, known.may_be_refused());
+            return self.change_alone(rows, change, known, facts);
         }
         let mut perform = |side: usize| {
             let done = self.sides[side].change(rows, &self.places[side], change);
@@ -259,7 +262,8 @@ impl<'a> Pair<'a> {
         &mut self,
         rows: (Row, Row),
         change: Change,
-        may_refuse: bool,
+        known: Known,
+        facts: Facts,
     ) -> Result<(), String> {
         let text = |e: std::io::Error| format!("a copy of our image: {e}");
         let folder = self.dir.file("alone");
@@ -274,7 +278,9 @@ impl<'a> Pair<'a> {
         self.note_below(change);
         let judged = match answer {
             Ok(()) => self.judge_image(rows.1, &place, "our image alone"),
-            Err(_) if may_refuse => self.judge_image(rows.0, &place, "our image alone"),
+            Err(said) if known.may_be_refused(rows.0, facts, &said) => {
+                self.judge_image(rows.0, &place, "our image alone")
+            }
             Err(said) => Err(format!("refused by us: {said}")),
         };
         self.unknown = unknown;
@@ -296,7 +302,10 @@ impl<'a> Pair<'a> {
         let listed = |one: &&Listed| one.now == Presence::Listed;
         let names: Vec<_> = self.now.snapshots.iter().filter(listed).map(Listed::name).collect();
         let (size, below) = (self.now.sizes[0], self.size_below());
-        let mut facts = Facts { size, below, snapshots: !names.is_empty(), ..Facts::default() };
+        let other = |one: &Listed| one.model.size() != size;
+        let sizes_differ = self.now.snapshots.iter().filter(listed).any(other);
+        let snapshots = !names.is_empty();
+        let mut facts = Facts { size, below, snapshots, sizes_differ, ..Facts::default() };
         if !looked_at {
             return Ok(facts);
         }
@@ -335,6 +344,10 @@ impl<'a> Pair<'a> {
     /// or space: of others QEMU writes some and fails with some.
     fn is_fair(&mut self, op: Op) -> Result<bool, String> {
         let Op::Compressed { at, len } = op else { return Ok(true) };
+        // Both refuse it, the reference when it makes what was put off.
+        if self.row.data.is_some() {
+            return Ok(false);
+        }
         let whole = len.is_multiple_of(self.row.cluster) || at + len == self.now.sizes[0];
         if !whole {
             return Ok(false);
@@ -369,8 +382,12 @@ impl<'a> Pair<'a> {
         for (side, place) in self.places.iter().enumerate() {
             self.judge_image(self.row, place, &format!("{} image", name(side)))?;
         }
-        let [ours, theirs] = [self.places[0].image(), self.places[1].image()];
-        let same = self.oracle.same((&ours, "qcow2"), (&theirs, "qcow2"));
+        let mut images = self.row.flags();
+        if images[0] == "-f" {
+            images.extend(["-F".into(), "qcow2".into()]);
+        }
+        images.extend(self.places.each_ref().map(|place| self.row.image_word(place)));
+        let same = self.oracle.same_by(&images);
         if !same.map_err(|e| format!("compare: {e}"))? {
             return Err("qemu-img compare: the disks differ".to_owned());
         }
@@ -387,18 +404,30 @@ impl<'a> Pair<'a> {
             if leaks > 0 {
                 return Err(format!("{whose}: our check finds {leaks} leaks"));
             }
-            let checked = self.oracle.check(&place.image());
+            let mut image = row.flags();
+            image.push(row.image_word(place));
+            let checked = self.oracle.check_by(&image);
             let (verdict, text) = checked.map_err(|e| format!("{whose}: {e}"))?;
             if verdict != Verdict::Clean {
                 return Err(format!("{whose}: qemu-img check: {text}"));
             }
         }
         drop(file);
-        let image = row.open().open_read_only(place.image());
+        let image = row.open(place, false)?.open_read_only(place.image());
         let image = image.map_err(|e| format!("{whose}: does not open: {e}"))?;
         expect_contents(&image, &self.now, false)
             .map_err(|e| format!("{whose}, read by us: {e}"))?;
+        if row.data == Some(DataRow::Raw) {
+            self.judge_raw(place).map_err(|e| format!("{whose}, its data file: {e}"))?;
+        }
         self.judge_snapshots(&image).map_err(|e| format!("{whose}: {e}"))
+    }
+
+    /// The bytes of a raw data file are those of the disk, and there are no more than a last cluster
+    /// has.
+    fn judge_raw(&self, place: &Place) -> Result<(), String> {
+        let bytes = std::fs::read(place.data()).map_err(|e| e.to_string())?;
+        raw_shows(&bytes, &self.now.model, self.now.sizes[0], self.row.cluster)
     }
 
     /// Each snapshot is listed, in the order of its making, and reads as it was.
@@ -430,8 +459,9 @@ impl<'a> Pair<'a> {
             let shown = |e: std::io::Error| format!("{}, read by them: {e}", one.name());
             let name = one.name();
             let mut words: Vec<std::ffi::OsString> =
-                ["convert", "-f", "qcow2", "-O", "raw", "-l", &name].map(Into::into).into();
-            words.extend([place.image().into(), raw.clone().into()]);
+                ["convert", "-O", "raw", "-l", &name].map(Into::into).into();
+            words.extend(self.row.flags());
+            words.extend([self.row.image_word(place), raw.clone().into()]);
             self.oracle.img_ok(&words).map_err(shown)?;
             let bytes = std::fs::read(&raw).map_err(shown)?;
             std::fs::remove_file(&raw).map_err(shown)?;
@@ -450,7 +480,8 @@ impl<'a> Pair<'a> {
     }
 
     fn open(&self, place: &Place) -> Result<ReadOnlyImage, String> {
-        self.row.open().open_read_only(place.image()).map_err(|e| format!("does not open: {e}"))
+        let image = self.row.open(place, false)?.open_read_only(place.image());
+        image.map_err(|e| format!("does not open: {e}"))
     }
 }
 
@@ -468,6 +499,36 @@ fn disk_at_first(row: Row) -> DiskModel {
     disk
 }
 
+/// Whether bytes of a raw data file are a disk of `size` bytes in clusters of so many.
+fn raw_shows(bytes: &[u8], disk: &DiskModel, size: u64, cluster: u64) -> Result<(), String> {
+    let len = bytes.len() as u64;
+    if len < size || len > size.next_multiple_of(cluster) {
+        return Err(format!("{len} bytes, the disk has {size}"));
+    }
+    let size = usize::try_from(size).map_err(|e| e.to_string())?;
+    disk.check(0, &bytes[..size]).map_err(|e| e.to_string())
+}
+
 fn name(side: usize) -> &'static str {
     ["ours", "theirs"][side]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_raw_data_file_that_shows_something_else_is_seen() {
+        let mut disk = DiskModel::new(1536);
+        disk.write(512, &[7; 100]);
+        let mut bytes = vec![0; 1536];
+        bytes[512..612].fill(7);
+        assert_eq!(raw_shows(&bytes, &disk, 1536, 1024), Ok(()));
+        bytes.resize(2048, 1);
+        assert_eq!(raw_shows(&bytes, &disk, 1536, 1024), Ok(()));
+        assert!(raw_shows(&bytes, &disk, 1536, 512).is_err());
+        assert!(raw_shows(&bytes[..1024], &disk, 1536, 1024).is_err());
+        bytes[512] = 8;
+        assert!(raw_shows(&bytes, &disk, 1536, 1024).is_err());
+    }
 }

@@ -30,6 +30,12 @@ impl Place {
         self.folder.join("image")
     }
 
+    /// The file with its payload.
+    #[must_use]
+    pub fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
     /// The file below it.
     #[must_use]
     pub fn below(&self) -> PathBuf {

@@ -20,7 +20,7 @@ const REBASES: &[&str] = &[
 ];
 
 /// Changes of the format.
-const AMENDS: &[&str] = &["a=v2", "a=v2", "a=v3", "a=v3", "a=lazy", "a=prompt"];
+const AMENDS: &[&str] = &["a=v2", "a=v2", "a=v3", "a=v3", "a=lazy", "a=prompt", "a=mapped"];
 
 /// Changes of the width of refcounts. The reference takes seconds for each where clusters are large,
 /// as it goes over all the counts that there could be.

@@ -55,9 +55,8 @@ impl Tools {
         number: u64,
     ) -> Result<Answer, String> {
         self.flush(row, place)?;
-        let mut snapshot = words(&format!("snapshot -q {what} {}", name(number)));
-        snapshot.push(place.image().into());
-        let answer = self.img(&snapshot)?;
+        let command = format!("snapshot -q {what} {}", name(number));
+        let answer = self.img(&about(&command, row, place))?;
         match what {
             "-c" if answer.is_ok() => self.snapshots += 1,
             "-d" if answer.is_ok() => self.snapshots = self.snapshots.saturating_sub(1),
@@ -68,9 +67,33 @@ impl Tools {
 
     fn resize(&mut self, row: Row, place: &Place, how: &str, size: u64) -> Result<Answer, String> {
         self.flush(row, place)?;
-        let mut resize = words(&format!("resize -q -f qcow2{how}"));
-        resize.extend([place.image().into(), size.to_string().into()]);
+        let mut resize = about(&format!("resize -q{how}"), row, place);
+        resize.push(size.to_string().into());
         self.img(&resize)
+    }
+
+    /// Changes the backing file; the command is `rebase`.
+    fn rebase(
+        &self,
+        command: &str,
+        (row, after): (Row, Row),
+        place: &Place,
+    ) -> Result<Answer, String> {
+        let name = after.backing.map_or("", |backing| backing.file.file());
+        let opened = row.opened_name(place, name).filter(|_| !name.is_empty());
+        let renamed = opened.is_some();
+        let answer =
+            self.img(&onto(command, opened.unwrap_or_else(|| name.into()), (row, after), place))?;
+        if !renamed || answer.is_err() {
+            return Ok(answer);
+        }
+        self.name_backing((row, after), place)
+    }
+
+    /// Changes the name of the backing file.
+    fn name_backing(&self, (row, after): (Row, Row), place: &Place) -> Result<Answer, String> {
+        let name = after.backing.map_or("", |backing| backing.file.file());
+        self.img(&onto("rebase -q -u", name.into(), (row, after), place))
     }
 
     fn img_ok(&self, words: &[OsString]) -> Result<(), String> {
@@ -89,12 +112,7 @@ impl Tools {
         }
         // Known::DiscardThroughSnapshots
         let barred = self.careful && self.snapshots > 0;
-        let no_unref = if row.no_unref && !barred { ",discard-no-unref=on" } else { "" };
-        let image = place.image();
-        command.arg(format!(
-            "driver=qcow2{no_unref},file.driver=file,file.filename={}",
-            image.display()
-        ));
+        command.arg(row.options_word(place, row.no_unref && !barred));
         let output = run(&mut command)?;
         let said = said(&output);
         // It says nothing where all goes well, and fails with 0 now and then.
@@ -125,7 +143,7 @@ impl Side for Tools {
             }
             create.extend(words(&format!("-b {} -F {}", Place::BELOW, below.format.word())));
         }
-        create.extend(words(&format!("-o {}", row.create_words())));
+        create.extend(words(&format!("-o {}", row.create_words(place))));
         create.extend([place.image().into(), row.size().to_string().into()]);
         self.img_ok(&create)
     }
@@ -156,16 +174,12 @@ impl Side for Tools {
             Op::Delete(number) => return self.snapshot(row, place, "-d", number),
             Op::Amend(amend) => {
                 self.flush(row, place)?;
-                let mut command = words(&format!("amend -q -f qcow2 -o {}", amend.words()));
-                command.push(place.image().into());
-                return self.img(&command);
+                return self.img(&about(&format!("amend -q -o {}", amend.words()), row, place));
             }
             Op::Commit | Op::Rebase(_) => return Err(format!("{op}: twins have no such files")),
             Op::Repair => {
                 self.flush(row, place)?;
-                let mut check = words("check -q -f qcow2 -r all");
-                check.push(place.image().into());
-                return self.img(&check);
+                return self.img(&about("check -q -r all", row, place));
             }
             Op::Reopen => return self.flush(row, place).map(Ok),
         };
@@ -180,30 +194,23 @@ impl Side for Tools {
         change: Change,
     ) -> Result<Answer, String> {
         self.flush(row, place)?;
-        let onto = || match after.backing {
-            Some(backing) => {
-                words(&format!("-b {} -F {}", backing.file.file(), backing.format.word()))
+        let amend = |options: String| format!("amend -q -o {options}");
+        let command = match change {
+            Change::Commit { keep: false } => "commit -q".to_owned(),
+            Change::Commit { keep: true } => "commit -q -d".to_owned(),
+            Change::Rebase { compress, .. } => {
+                let compress = if compress { " -c" } else { "" };
+                return self.rebase(&format!("rebase -q{compress}"), (row, after), place);
             }
-            None => vec!["-b".into(), OsString::new()],
+            Change::Rename => return self.name_backing((row, after), place),
+            Change::Version(Version::V2) => amend("compat=0.10".to_owned()),
+            Change::Version(_) => amend("compat=1.1".to_owned()),
+            Change::Lazy(true) => amend("lazy_refcounts=on".to_owned()),
+            Change::Lazy(false) => amend("lazy_refcounts=off".to_owned()),
+            Change::Width(bits) => amend(format!("refcount_bits={bits}")),
+            Change::NotRaw => amend("data_file_raw=off".to_owned()),
         };
-        let (command, more) = match change {
-            Change::Commit { keep: false } => ("commit -q -f qcow2", Vec::new()),
-            Change::Commit { keep: true } => ("commit -q -d -f qcow2", Vec::new()),
-            Change::Rebase { compress: false, .. } => ("rebase -q -f qcow2", onto()),
-            Change::Rebase { compress: true, .. } => ("rebase -q -c -f qcow2", onto()),
-            Change::Rename => ("rebase -q -u -f qcow2", onto()),
-            Change::Version(Version::V2) => ("amend -q -f qcow2 -o compat=0.10", Vec::new()),
-            Change::Version(_) => ("amend -q -f qcow2 -o compat=1.1", Vec::new()),
-            Change::Lazy(true) => ("amend -q -f qcow2 -o lazy_refcounts=on", Vec::new()),
-            Change::Lazy(false) => ("amend -q -f qcow2 -o lazy_refcounts=off", Vec::new()),
-            Change::Width(bits) => {
-                ("amend -q -f qcow2 -o", vec![format!("refcount_bits={bits}").into()])
-            }
-        };
-        let mut line = words(command);
-        line.extend(more);
-        line.push(place.image().into());
-        self.img(&line)
+        self.img(&about(&command, row, place))
     }
 
     fn close(&mut self, row: Row, place: &Place) -> Result<(), String> {
@@ -216,6 +223,26 @@ fn source(place: &Place, id: u64, at: u64, len: u64) -> Result<String, String> {
     let source = place.folder().join(format!("write-{id}"));
     std::fs::write(&source, bytes(id, at, len)).map_err(|e| format!("write a pattern out: {e}"))?;
     Ok(source.display().to_string())
+}
+
+/// The words of a command about an image.
+fn about(command: &str, row: Row, place: &Place) -> Vec<OsString> {
+    let mut line = words(command);
+    line.extend(row.flags());
+    line.push(row.image_word(place));
+    line
+}
+
+/// The words of a command that puts an image over a file of this name, or over none.
+fn onto(command: &str, name: OsString, (row, after): (Row, Row), place: &Place) -> Vec<OsString> {
+    let mut line = words(command);
+    line.extend([OsString::from("-b"), name]);
+    if let Some(backing) = after.backing {
+        line.extend(["-F".into(), backing.format.word().into()]);
+    }
+    line.extend(row.flags());
+    line.push(row.image_word(place));
+    line
 }
 
 fn words(line: &str) -> Vec<OsString> {
