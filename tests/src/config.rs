@@ -4,10 +4,12 @@ use std::fmt;
 use std::str::FromStr;
 
 use holstein::CreateOptions;
-use holstein::format::Version;
+use holstein::format::{CompressionType, Version};
 
-/// Version, cluster size and refcount width of an image, and whether its counts may be behind. Prints
-/// and parses as `v3:512:16`, or `v3:512:16:lazy`.
+use crate::{Amend, Feature, Features, Op};
+
+/// Version, cluster size and refcount width of an image, and what else it has. Prints and parses as
+/// `v3:512:16`, or `v3:512:16:lazy` and so on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Config {
     /// The version of the format.
@@ -16,18 +18,34 @@ pub struct Config {
     pub cluster: u64,
     /// Bits of a refcount.
     pub refcount_bits: u32,
-    /// Whether counts may be behind, under the dirty bit.
-    pub lazy: bool,
+    /// What else it has.
+    pub features: Features,
 }
 
 impl Config {
     /// The one that is explored most: version 3, the smallest clusters, 16 bits.
     pub const SMALL: Self = Self::plain(Version::V3, 512, 16);
     /// The same with lazy refcounts.
-    pub const LAZY: Self = Self { lazy: true, ..Self::SMALL };
+    pub const LAZY: Self = Self::SMALL.with(Feature::Lazy);
+    /// With subclusters of a sector each, which need larger clusters.
+    pub const EXTENDED: Self = Self { cluster: 16 << 10, ..Self::SMALL }.with(Feature::Extended);
+    /// With clusters compressed as zstd.
+    pub const ZSTD: Self = Self::SMALL.with(Feature::Zstd);
 
     const fn plain(version: Version, cluster: u64, refcount_bits: u32) -> Self {
-        Self { version, cluster, refcount_bits, lazy: false }
+        Self { version, cluster, refcount_bits, features: Features::NONE }
+    }
+
+    /// The same with one feature more.
+    #[must_use]
+    pub const fn with(self, feature: Feature) -> Self {
+        Self { features: self.features.with(feature), ..self }
+    }
+
+    /// Whether it has a feature.
+    #[must_use]
+    pub const fn has(self, feature: Feature) -> bool {
+        self.features.has(feature)
     }
 
     /// Both versions, three cluster sizes, three widths, lazy refcounts; version 2 has one width and
@@ -45,13 +63,23 @@ impl Config {
         all
     }
 
+    /// One for each feature that came after these, in the smallest clusters that it can have.
+    #[must_use]
+    pub fn featured() -> Vec<Self> {
+        vec![Self::EXTENDED, Self::ZSTD]
+    }
+
     /// Options that create such an image with a disk of `size` bytes.
     pub fn create(self, size: u64) -> CreateOptions {
+        let compression =
+            if self.has(Feature::Zstd) { CompressionType::Zstd } else { CompressionType::Deflate };
         CreateOptions::new(size)
             .version(self.version)
             .cluster_size(self.cluster)
             .refcount_bits(self.refcount_bits)
-            .lazy_refcounts(self.lazy)
+            .lazy_refcounts(self.has(Feature::Lazy))
+            .extended_l2(self.has(Feature::Extended))
+            .compression(compression)
     }
 
     /// Refcounts in a refcount block.
@@ -59,13 +87,30 @@ impl Config {
     pub fn counters_per_block(self) -> u64 {
         self.cluster * 8 / u64::from(self.refcount_bits)
     }
+
+    /// Clusters that one L2 table maps.
+    #[must_use]
+    pub fn clusters_per_table(self) -> u64 {
+        self.cluster / if self.has(Feature::Extended) { 16 } else { 8 }
+    }
+
+    /// Whether an image can do what a request asks for: programs made of all requests leave out what is
+    /// always refused.
+    #[must_use]
+    pub fn takes(self, op: Op) -> bool {
+        match op {
+            // Snapshots are refused.
+            Op::Apply(_) | Op::Delete(_) => self.refcount_bits > 1,
+            Op::Amend(Amend::Compat(_)) => !self.has(Feature::Extended),
+            _ => true,
+        }
+    }
 }
 
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { version, cluster, refcount_bits, lazy } = self;
-        let lazy = if *lazy { ":lazy" } else { "" };
-        write!(f, "v{}:{cluster}:{refcount_bits}{lazy}", version.number())
+        let Self { version, cluster, refcount_bits, features } = self;
+        write!(f, "v{}:{cluster}:{refcount_bits}{features}", version.number())
     }
 }
 
@@ -73,7 +118,10 @@ impl FromStr for Config {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let bad = || format!("{text:?} is not of the form v3:512:16 or v3:512:16:lazy");
+        let bad = || {
+            let words = Feature::ALL.map(Feature::word).join(", ");
+            format!("{text:?} is not of the form v3:512:16 or v3:512:16:lazy; there are {words}")
+        };
         let mut parts = text.split(':');
         let mut next = || parts.next().ok_or_else(bad);
         let version = match next()? {
@@ -83,12 +131,10 @@ impl FromStr for Config {
         };
         let cluster = next()?.parse().map_err(|_| bad())?;
         let refcount_bits = next()?.parse().map_err(|_| bad())?;
-        let lazy = match parts.next() {
-            None => false,
-            Some("lazy") => true,
-            Some(_) => return Err(bad()),
-        };
-        Ok(Self { version, cluster, refcount_bits, lazy })
+        let plain = Self::plain(version, cluster, refcount_bits);
+        parts.try_fold(plain, |config, word| {
+            Feature::by_word(word).map(|feature| config.with(feature)).ok_or_else(bad)
+        })
     }
 }
 
@@ -100,9 +146,11 @@ mod tests {
     fn all_print_and_parse() {
         let all = Config::all();
         assert_eq!(all.len(), 14);
-        for config in all {
+        let both = Config::EXTENDED.with(Feature::Zstd).with(Feature::Lazy);
+        for config in all.into_iter().chain(Config::featured()).chain([both]) {
             assert_eq!(config.to_string().parse(), Ok(config));
         }
+        assert_eq!(both.to_string(), "v3:16384:16:lazy:extended:zstd");
         assert!("v4:512:16".parse::<Config>().is_err());
         assert!("v3:512:16:x".parse::<Config>().is_err());
         assert!("v3:512".parse::<Config>().is_err());

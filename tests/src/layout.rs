@@ -2,22 +2,20 @@
 
 use holstein::format::Version;
 
-use crate::{Amend, Config, Op};
+use crate::{Amend, Config, Feature, Op};
 
 /// Places on the disk of a configuration. The disk needs five L2 tables, the last of them for a few
 /// clusters. What the alphabet does is around the border between the first two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
+    /// The configuration.
+    pub config: Config,
     /// Bytes of a cluster.
     pub cluster: u64,
     /// Clusters that one L2 table maps.
     pub per_table: u64,
     /// Bytes of the disk before it grows.
     pub size: u64,
-    /// The width of refcounts to which programs change.
-    pub other_width: u32,
-    /// Whether the image has lazy refcounts.
-    pub lazy: bool,
 }
 
 impl Layout {
@@ -25,16 +23,10 @@ impl Layout {
     #[must_use]
     pub fn new(config: Config) -> Self {
         let cluster = config.cluster;
-        let per_table = cluster / 8;
+        let per_table = config.clusters_per_table();
         // The last cluster is not whole, where clusters are of more than a sector.
         let part = if cluster > 512 { 512 } else { 0 };
-        Self {
-            cluster,
-            per_table,
-            size: (4 * per_table + 6) * cluster + part,
-            other_width: if config.refcount_bits == 16 { 64 } else { 16 },
-            lazy: config.lazy,
-        }
+        Self { config, cluster, per_table, size: (4 * per_table + 6) * cluster + part }
     }
 
     /// The first byte of cluster `n`, counted from the fourth before the end of the first table.
@@ -50,12 +42,13 @@ impl Layout {
     }
 
     /// The operations of which programs of a certain length are all made: one for each kind, all
-    /// around the same few clusters.
+    /// around the same few clusters, and those that only the features of the image make interesting.
     #[must_use]
     pub fn alphabet(self) -> Vec<Op> {
-        let Self { cluster, per_table, .. } = self;
+        let Self { config, cluster, per_table, .. } = self;
         let bit = self.bit();
-        vec![
+        let other_width = if config.refcount_bits == 16 { 64 } else { 16 };
+        let mut all = vec![
             // Inside a cluster.
             Op::Write { at: self.at(1) + cluster / 4, len: bit },
             // Across clusters: the end of one, a whole one, and the start of one in the next table.
@@ -82,8 +75,23 @@ impl Layout {
             Op::Grow { by: 1024 },
             Op::Amend(Amend::Compat(Version::V2)),
             Op::Amend(Amend::Compat(Version::V3)),
-            Op::Amend(Amend::Width(self.other_width)),
-            Op::Amend(Amend::Lazy(!self.lazy)),
-        ]
+            Op::Amend(Amend::Width(other_width)),
+            Op::Amend(Amend::Lazy(!config.has(Feature::Lazy))),
+        ];
+        if config.has(Feature::Extended) {
+            let part = cluster / 32;
+            all.extend([
+                // Parts of two subclusters.
+                Op::Write { at: self.at(1) + 5 * part - 100, len: 200 },
+                // Two whole ones, and a part of a third.
+                Op::Zero { at: self.at(1) + 8 * part, len: 2 * part + 100, unmap: true },
+            ]);
+        }
+        if config.has(Feature::Zstd) {
+            // Where something was, once it is discarded.
+            all.push(Op::Compressed { at: self.at(1), len: cluster });
+        }
+        all.retain(|op| config.takes(*op));
+        all
     }
 }

@@ -20,6 +20,7 @@ mod explorer;
 mod fault_explorer;
 mod fault_plan;
 mod faulty_run;
+mod features;
 mod files;
 mod judge;
 mod layout;
@@ -50,6 +51,7 @@ pub use explorer::{Depth, Explorer, Tally};
 pub use fault_explorer::{FaultTally, explore_faults, explore_one_fault};
 pub use fault_plan::FaultPlan;
 pub use faulty_run::{Breach, Ran, count_calls, run_with_fault};
+pub use features::{Feature, Features};
 pub use files::{Files, Fixed};
 pub use judge::{
     expect_contents, expect_no_corruption, judge, judge_files, judge_files_reopened,

@@ -1,5 +1,5 @@
 //! The long crash exploration: all programs of 2, all of 3 on the smallest clusters, cuts after faults,
-//! samples beyond.
+//! samples beyond; the same of 2 for each feature.
 
 use std::fmt;
 use std::sync::Mutex;
@@ -177,7 +177,7 @@ pub fn run_faults(run: &LongRun) -> Result<FaultTally, String> {
             explore_faults(std::slice::from_ref(program), &FaultPlan::all(), &mut tally)?;
         }
         (None, _) => {
-            for config in Config::all() {
+            for config in Config::all().into_iter().chain(Config::featured()) {
                 for start in starts(config) {
                     let only = run.only.as_deref().unwrap_or("");
                     if !format!("{config}/{start}").contains(only) {
@@ -240,6 +240,9 @@ fn batches(seed: u64) -> Vec<Batch> {
         add("cuts after faults", &programs, true, seed, &mut all);
     }
     samples(&small, seed, &mut all);
+    let featured = Config::featured();
+    all_of(2, &featured, seed, &mut all);
+    samples(&featured, seed, &mut all);
     all_of(2, &large, seed, &mut all);
     samples(&large, seed, &mut all);
     all
@@ -259,8 +262,9 @@ fn samples(configs: &[Config], seed: u64, all: &mut Vec<Batch>) {
     for &config in configs {
         for start in starts(config) {
             let count = match config.cluster {
+                512 if Config::featured().contains(&config) => 120,
                 512 => 400,
-                65536 => 60,
+                4096..=65536 => 60,
                 _ => 15,
             };
             let programs: Vec<_> =

@@ -26,10 +26,6 @@ impl Program {
     #[must_use]
     pub fn all(config: Config, start: Start, len: u32) -> Vec<Self> {
         let mut alphabet = Layout::new(config).alphabet();
-        if config.refcount_bits == 1 {
-            // Snapshots are refused.
-            alphabet.retain(|op| !matches!(op, Op::Apply(_) | Op::Delete(_)));
-        }
         match start {
             Start::Snapshot => alphabet.extend([Op::Apply(0), Op::Delete(0)]),
             Start::Lost | Start::BlockEdge => alphabet.push(Op::Repair),
@@ -209,7 +205,7 @@ mod tests {
     #[test]
     fn programs_print_and_parse() {
         let mut rng = Rng::new(7);
-        for config in Config::all() {
+        for config in Config::all().into_iter().chain(Config::featured()) {
             for n in 0..50 {
                 let start = if n % 2 == 0 { Start::Reuse } else { Start::Overlay };
                 let program = Program::random(config, start, &mut rng);

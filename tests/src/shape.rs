@@ -6,7 +6,7 @@ use std::str::FromStr;
 use holstein::AmendOptions;
 use holstein::format::{CompatibleFeatures, Header, Version};
 
-use crate::{Config, Name};
+use crate::{Config, Feature, Name};
 
 /// Version, refcount width, lazy refcounts and backing file of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,8 +25,8 @@ impl Shape {
     /// That of a new image.
     #[must_use]
     pub fn of(config: Config) -> Self {
-        let Config { version, refcount_bits, lazy, .. } = config;
-        Self { version, refcount_bits, lazy, backing: None }
+        let Config { version, refcount_bits, .. } = config;
+        Self { version, refcount_bits, lazy: config.has(Feature::Lazy), backing: None }
     }
 
     /// What a header says; a name that is none of those here is none.

@@ -97,7 +97,17 @@ fn crash_finds_a_mark_cleared_before_the_counts() {
 }
 
 #[test]
+fn crash_finds_surroundings_of_a_subcluster_that_are_left() {
+    expect_found_in(Bug::SurroundingsLeft, Program::all(Config::EXTENDED, Start::Filled, 2));
+}
+
+#[test]
+fn crash_finds_a_stream_that_is_not_counted() {
+    expect_found_in(Bug::StreamNotCounted, Program::all(Config::ZSTD, Start::Empty, 2));
+}
+
+#[test]
 fn crash_tests_plant_every_bug() {
     // A bug that is added needs a test above, or in the file of `crash_*.rs` that knows the operation.
-    assert_eq!(Bug::ALL.len(), 23);
+    assert_eq!(Bug::ALL.len(), 25);
 }

@@ -87,6 +87,14 @@ fn crash_some_programs_of_two_in_every_configuration() {
 }
 
 #[test]
+fn crash_some_programs_of_two_with_each_feature() {
+    for config in Config::featured() {
+        let programs = starts(config).flat_map(|s| Program::all(config, s, 2));
+        explore(config, &config.to_string(), programs.step_by(23));
+    }
+}
+
+#[test]
 fn crash_after_a_fault() {
     let config = Config::SMALL;
     let mut explorer = Explorer::new(depth(config));

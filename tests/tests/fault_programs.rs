@@ -44,6 +44,13 @@ fn fault_in_every_configuration() {
     }
 }
 
+#[test]
+fn fault_with_each_feature() {
+    for config in Config::featured() {
+        explore(config, &Start::OWN[..5], 83);
+    }
+}
+
 /// The header's switch to a larger L1 table is written and reported as failed: what was written
 /// later went to the old table, which the file did not name any more.
 #[test]

@@ -52,11 +52,15 @@ pub enum Bug {
     NameBeforeCopies,
     /// A repair clears the marks before it mends what they announce.
     MarksClearedFirst,
+    /// What is around a write into zeros that keep their place, as a subcluster does, is left there.
+    SurroundingsLeft,
+    /// A compressed stream that shares a cluster with others is not counted there.
+    StreamNotCounted,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 25] = [
         Self::FirstBarrierMissing,
         Self::LastBarrierMissing,
         Self::QuarantineSkipped,
@@ -80,6 +84,8 @@ impl Bug {
         Self::BaseNotFlushed,
         Self::NameBeforeCopies,
         Self::MarksClearedFirst,
+        Self::SurroundingsLeft,
+        Self::StreamNotCounted,
     ];
 }
 

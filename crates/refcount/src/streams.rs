@@ -10,6 +10,7 @@
 use std::sync::Arc;
 
 use holstein_cache::Hold;
+use holstein_guard::planted::{Bug, is_planted};
 use holstein_units::{HostCluster, HostOffset, HostRange};
 
 use crate::refcounts::{Inner, State, change_slots};
@@ -180,7 +181,7 @@ impl Inner {
         let slot = counter.cluster & ((1 << self.block_bits()) - 1);
         change_slots(&counter.block, self.order, slot, 1, |_, count| {
             added = count != 0 && count != max;
-            if added { count + 1 } else { count }
+            if added && !is_planted(Bug::StreamNotCounted) { count + 1 } else { count }
         });
         added
     }
