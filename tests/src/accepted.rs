@@ -5,7 +5,7 @@ use std::collections::HashMap;
 /// Stretches of the disk that were judged right at one moment. States of a moment differ in little,
 /// and comparing bytes with bytes is quicker than looking up each sector.
 #[derive(Clone, Debug, Default)]
-pub struct Accepted {
+pub(crate) struct Accepted {
     stretches: HashMap<u64, Vec<u8>>,
 }
 

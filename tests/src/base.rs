@@ -18,7 +18,9 @@ const FIRST_ID: u64 = 1000;
 /// An image to start from, and what its disk holds.
 #[derive(Debug)]
 pub struct Base {
-    /// The file, and its base where it has one.
+    /// What kind of image it is.
+    pub config: Config,
+    /// The file, its data file and its base where it has them.
     pub storages: Vec<MemStorage>,
     /// The same, cheap to copy.
     pub images: Vec<DiskImage>,
@@ -42,22 +44,26 @@ impl Base {
             Start::Overlay => Some(make_below(config, layout, &mut id)?),
             _ => None,
         };
-        let storage = Arc::new(MemStorage::new());
-        let on = || Arc::<MemStorage>::clone(&storage) as Arc<dyn Storage>;
+        let [storage, data] = [(); 2].map(|()| Arc::new(MemStorage::new()));
+        let shared = |file: &Arc<MemStorage>| Arc::<MemStorage>::clone(file) as Arc<dyn Storage>;
         let mut create = config.create(layout.size);
         let mut shape = Shape::of(config);
         let mut model = DiskModel::new(layout.size);
         let mut fixed = None;
-        let mut storages = vec![on()];
+        let mut storages = vec![Arc::clone(&storage)];
+        if config.has_data_file() {
+            create = create.data_file(b"data".to_vec(), shared(&data), shape.raw);
+            storages.push(data);
+        }
         if let Some((base, files, moment)) = &below {
             shape.backing = Some(Name::Base);
             create = based_on(create, Name::Base);
             model.cover(&moment.model, moment.model.size(), true);
-            storages.push(Arc::<MemStorage>::clone(base));
+            storages.push(Arc::clone(base));
             fixed = Some(Arc::clone(files));
         }
-        create.create_on(on()).and_then(Image::close).map_err(text)?;
-        let files = Files::new(storages, fixed.clone());
+        create.create_on(shared(&storage)).and_then(Image::close).map_err(text)?;
+        let files = Files::new(config, storages.iter().map(shared).collect(), fixed.clone());
         let mut moment = Moment::durable(model).of_shape(shape);
         perform_rounds(&files, start.rounds(layout), &mut moment, &mut id)?;
         let mut file = MemStorage::clone(&storage);
@@ -78,10 +84,10 @@ impl Base {
             }
             _ => {}
         }
-        let mut storages = vec![file];
-        storages.extend(below.as_ref().map(|(base, ..)| MemStorage::clone(base)));
+        let mut storages: Vec<_> = storages.iter().map(|file| MemStorage::clone(file)).collect();
+        storages[0] = file;
         let shared = |file: &MemStorage| Arc::new(file.clone()) as Arc<dyn Storage>;
-        let files = Files::new(storages.iter().map(shared).collect(), fixed.clone());
+        let files = Files::new(config, storages.iter().map(shared).collect(), fixed.clone());
         let image = files.open_read_only().map_err(|e| format!("the start: {e}"))?;
         expect_contents(&image, &moment, false)?;
         let model = read_model(&image)?;
@@ -90,13 +96,13 @@ impl Base {
         let mut moment = Moment::durable(model).of_shape(shape);
         moment.snapshots.extend(listed);
         moment.below = below.map(|(.., moment)| Box::new(moment));
-        Ok(Some(Self { storages, images: images?, fixed, moment }))
+        Ok(Some(Self { config, storages, images: images?, fixed, moment }))
     }
 
     /// The files, in these storages in place of those of the start.
     #[must_use]
     pub fn files(&self, storages: Vec<Arc<dyn Storage>>) -> Files {
-        Files::new(storages, self.fixed.clone())
+        Files::new(self.config, storages, self.fixed.clone())
     }
 }
 
@@ -138,6 +144,7 @@ fn make_below(
     layout: Layout,
     id: &mut u64,
 ) -> Result<(Arc<MemStorage>, Arc<Fixed>, Moment), String> {
+    let config = config.without_data_file();
     let c = layout.cluster;
     let text = |e: holstein::Error| format!("make what is below: {e}");
     let mut make = |files: &Files, create: CreateOptions, mut moment: Moment, ops: Vec<Op>| {
@@ -147,7 +154,7 @@ fn make_below(
     };
     let [base, lowest, other] = [(); 3].map(|()| Arc::new(MemStorage::new()));
     let files = |file: &Arc<MemStorage>, fixed| {
-        Files::new(vec![Arc::<MemStorage>::clone(file) as Arc<dyn Storage>], fixed)
+        Files::new(config, vec![Arc::<MemStorage>::clone(file) as Arc<dyn Storage>], fixed)
     };
     // What lies under a cluster of the overlay is in one, two or none of them.
     let size = layout.at(3);

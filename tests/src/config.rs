@@ -32,6 +32,11 @@ impl Config {
     /// With clusters compressed as zstd.
     pub const ZSTD: Self = Self::SMALL.with(Feature::Zstd);
 
+    /// With payload in another file.
+    pub const DATA: Self = Self::SMALL.with(Feature::Data);
+    /// With payload in another file that reads as the disk does.
+    pub const RAW_DATA: Self = Self::SMALL.with(Feature::RawData);
+
     const fn plain(version: Version, cluster: u64, refcount_bits: u32) -> Self {
         Self { version, cluster, refcount_bits, features: Features::NONE }
     }
@@ -46,6 +51,19 @@ impl Config {
     #[must_use]
     pub const fn has(self, feature: Feature) -> bool {
         self.features.has(feature)
+    }
+
+    /// Whether payload is in another file.
+    #[must_use]
+    pub const fn has_data_file(self) -> bool {
+        self.has(Feature::Data) || self.has(Feature::RawData)
+    }
+
+    /// The same with payload in the image.
+    #[must_use]
+    pub const fn without_data_file(self) -> Self {
+        let features = self.features.without(Feature::Data).without(Feature::RawData);
+        Self { features, ..self }
     }
 
     /// Both versions, three cluster sizes, three widths, lazy refcounts; version 2 has one width and
@@ -66,10 +84,10 @@ impl Config {
     /// One for each feature that came after these, in the smallest clusters that it can have.
     #[must_use]
     pub fn featured() -> Vec<Self> {
-        vec![Self::EXTENDED, Self::ZSTD]
+        vec![Self::EXTENDED, Self::ZSTD, Self::DATA, Self::RAW_DATA]
     }
 
-    /// Options that create such an image with a disk of `size` bytes.
+    /// Options that create such an image with a disk of `size` bytes, but for its data file.
     pub fn create(self, size: u64) -> CreateOptions {
         let compression =
             if self.has(Feature::Zstd) { CompressionType::Zstd } else { CompressionType::Deflate };
@@ -99,9 +117,9 @@ impl Config {
     #[must_use]
     pub fn takes(self, op: Op) -> bool {
         match op {
-            // Snapshots are refused.
-            Op::Apply(_) | Op::Delete(_) => self.refcount_bits > 1,
-            Op::Amend(Amend::Compat(_)) => !self.has(Feature::Extended),
+            Op::Snapshot(_) | Op::Compressed { .. } => !self.has_data_file(),
+            Op::Apply(_) | Op::Delete(_) => self.refcount_bits > 1 && !self.has_data_file(),
+            Op::Amend(Amend::Compat(_)) => !self.has(Feature::Extended) && !self.has_data_file(),
             _ => true,
         }
     }

@@ -8,9 +8,8 @@ use holstein_guard::planted::Bug;
 use holstein_storage::Storage;
 use holstein_testkit::{CrashState, DiskImage, SampleOptions, SnapshotStorage};
 
-use crate::accepted::Accepted;
 use crate::faulty_run::count_calls;
-use crate::judge::{is_dirty, judge, judge_files_reopened, judge_snapshots};
+use crate::judge::{Found, is_dirty, judge, judge_files_reopened, judge_snapshots};
 use crate::{Base, Config, FaultPlan, Files, Program, Recorded, SecondOpinion, Start, Violation};
 
 /// How thorough an exploration is.
@@ -167,17 +166,17 @@ impl Explorer {
         };
         let owed = owed_hashes(program, &names);
         let options = self.depth.states;
-        let mut accepted = (None, Default::default());
+        let mut found = (None, Found::default());
         let counts = recorded.log.for_each_state(&options, &mut |state| {
             let mark = state.mark.and_then(|mark| usize::try_from(mark).ok()).unwrap_or(0);
             if !self.seen.insert(state.hash ^ owed[mark.min(owed.len() - 1)]) {
                 return Ok(());
             }
             self.tally.judged += 1;
-            if accepted.0 != state.mark {
-                accepted = (state.mark, Default::default());
+            if found.0 != state.mark {
+                found = (state.mark, Found::default());
             }
-            let judged = self.judge(&base, state, &recorded, &mut accepted.1);
+            let judged = self.judge(&base, state, &recorded, &mut found.1);
             let Err(what) = judged else { return Ok(()) };
             self.violation(&names, state.to_string(), what, recorded.log.to_string());
             if self.depth.first_only { Err(()) } else { Ok(()) }
@@ -206,19 +205,18 @@ impl Explorer {
         base: &Base,
         state: &CrashState,
         recorded: &Recorded,
-        accepted: &mut [Accepted; 2],
+        found: &mut Found,
     ) -> Result<(), String> {
         let moment = recorded.moment(state.mark);
-        judge(&files_of(base, state), moment, accepted)?;
-        judge_snapshots(&state.image, moment, true)?;
+        judge(&files_of(base, state), moment, found)?;
+        judge_snapshots(&files_of(base, state), &state.image, moment, true)?;
         let due = |every: u64| every > 0 && self.tally.judged.is_multiple_of(every);
         if due(self.depth.reopen_every) {
             self.tally.reopened += 1;
-            let files = files_of(base, state);
             let own = Arc::new(state.storage());
-            let files = Files { own: Arc::<SnapshotStorage>::clone(&own), ..files };
+            let files = files_of(base, state).with_own(Arc::<SnapshotStorage>::clone(&own));
             judge_files_reopened(&files, moment)?;
-            judge_snapshots(&own.image(), moment, true)
+            judge_snapshots(&files, &own.image(), moment, true)
                 .map_err(|e| format!("after a write: {e}"))?;
         }
         let due = |every: u64| every > 0 && self.tally.judged.is_multiple_of(every);

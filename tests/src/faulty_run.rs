@@ -76,7 +76,8 @@ pub fn run_with_fault(
     let storages = stack(base);
     storages[0].inner().arm(fault.clone());
     let files = base.files(storages.iter().map(shared).collect());
-    let mut run = Run { base, storages, now: base.moment.clone(), reported: false };
+    let of_image = files.of_image();
+    let mut run = Run { base, storages, of_image, now: base.moment.clone(), reported: false };
     match caught("opening", || Session::over(&files, options(program)))? {
         Ok(session) => run.requests(program, fault, session)?,
         Err(_) => run.reported = true,
@@ -107,6 +108,8 @@ struct Run<'a> {
     base: &'a Base,
     /// The image's own file first.
     storages: Vec<Arc<Stack>>,
+    /// Which of them hold the image itself.
+    of_image: std::ops::Range<usize>,
     now: Moment,
     reported: bool,
 }
@@ -114,6 +117,11 @@ struct Run<'a> {
 impl Run<'_> {
     fn fault(&self) -> &FaultStorage<SnapshotStorage> {
         self.storages[0].inner()
+    }
+
+    /// Whether a flush of the image has failed, be it of its data file.
+    fn flush_failed(&self) -> bool {
+        self.storages[self.of_image.clone()].iter().any(|storage| storage.seen().flush_failed)
     }
 
     /// What was seen of all files.
@@ -134,7 +142,7 @@ impl Run<'_> {
             if !self.now.allows(op, size) {
                 continue;
             }
-            let flush_had_failed = self.storages[0].seen().flush_failed;
+            let flush_had_failed = self.flush_failed();
             match caught(op, || session.perform(op, id)) {
                 Ok(Ok(())) => {
                     if matches!(op, Op::Flush | Op::Reopen) && flush_had_failed {
@@ -168,7 +176,7 @@ impl Run<'_> {
                 self.fault().arm(Fault { after: 0, ..fault.clone() });
             }
         }
-        let flush_had_failed = self.storages[0].seen().flush_failed;
+        let flush_had_failed = self.flush_failed();
         match caught("close", || session.close())? {
             Ok(()) if flush_had_failed => {
                 let what = "closing succeeds after a failed flush".to_owned();
@@ -193,7 +201,8 @@ impl Run<'_> {
             (breach, format!("{when}: {what}"))
         };
         judge_files(&files(), &self.now).map_err(breach)?;
-        judge_snapshots(&images[0], &self.now, true).map_err(|what| breach((false, what)))?;
+        judge_snapshots(&files(), &images[0], &self.now, true)
+            .map_err(|what| breach((false, what)))?;
         if reopen {
             judge_files_reopened(&files(), &self.now)
                 .map_err(|what| (Breach::Corrupt, format!("{when}: {what}")))?;

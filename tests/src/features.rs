@@ -11,11 +11,15 @@ pub enum Feature {
     Extended,
     /// Clusters are compressed as zstd: `zstd`.
     Zstd,
+    /// Payload is in another file: `data`.
+    Data,
+    /// The same, and that file reads as the disk does: `raw-data`.
+    RawData,
 }
 
 impl Feature {
     /// All of them, in the order in which they are printed.
-    pub const ALL: [Self; 3] = [Self::Lazy, Self::Extended, Self::Zstd];
+    pub const ALL: [Self; 5] = [Self::Lazy, Self::Extended, Self::Zstd, Self::Data, Self::RawData];
 
     /// Its word.
     #[must_use]
@@ -24,6 +28,8 @@ impl Feature {
             Self::Lazy => "lazy",
             Self::Extended => "extended",
             Self::Zstd => "zstd",
+            Self::Data => "data",
+            Self::RawData => "raw-data",
         }
     }
 
@@ -46,6 +52,12 @@ impl Features {
     #[must_use]
     pub const fn with(self, feature: Feature) -> Self {
         Self(self.0 | 1 << feature as u8)
+    }
+
+    /// These but that one.
+    #[must_use]
+    pub const fn without(self, feature: Feature) -> Self {
+        Self(self.0 & !(1 << feature as u8))
     }
 
     /// Whether it is one of these.

@@ -1,4 +1,4 @@
-//! The files of an image: its own, and those below it.
+//! The files of an image: its own, that of its payload, and those below it.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use holstein::{
 };
 use holstein_storage::{MemStorage, Storage};
 
-use crate::Name;
+use crate::{Config, Name};
 
 /// Files that are never written to.
 #[derive(Clone, Debug)]
@@ -24,10 +24,14 @@ pub struct Fixed {
 pub struct Files {
     /// The image's own.
     pub own: Arc<dyn Storage>,
+    /// Its data file, where it has one.
+    pub data: Option<Arc<dyn Storage>>,
     /// [`Name::Base`], where there is one.
     pub base: Option<Arc<dyn Storage>>,
     /// The others.
     pub fixed: Option<Arc<Fixed>>,
+    /// What kind of images they are.
+    config: Config,
 }
 
 impl std::fmt::Debug for Files {
@@ -37,21 +41,36 @@ impl std::fmt::Debug for Files {
 }
 
 impl Files {
-    /// The files of a program, by their numbers: the image's own, and its base.
+    /// The files of a program, by their numbers: the image's own, its data file if it has one, and its
+    /// base.
     ///
     /// # Panics
     /// If there is none.
     #[must_use]
-    pub fn new(files: Vec<Arc<dyn Storage>>, fixed: Option<Arc<Fixed>>) -> Self {
+    pub fn new(config: Config, files: Vec<Arc<dyn Storage>>, fixed: Option<Arc<Fixed>>) -> Self {
         let mut files = files.into_iter();
-        Self { own: files.next().expect("an image has a file"), base: files.next(), fixed }
+        let own = files.next().expect("an image has a file");
+        let data = if config.has_data_file() { files.next() } else { None };
+        Self { own, data, base: files.next(), fixed, config }
+    }
+
+    /// The same with another file in place of the image's own.
+    #[must_use]
+    pub fn with_own(&self, own: Arc<dyn Storage>) -> Self {
+        Self { own, ..self.clone() }
+    }
+
+    /// Numbers of the files that hold the image: all but its base.
+    pub fn of_image(&self) -> std::ops::Range<usize> {
+        0..1 + usize::from(self.data.is_some())
     }
 
     /// The base as the image, where there is one.
     #[must_use]
     pub fn base(&self) -> Option<Self> {
         let own = Arc::clone(self.base.as_ref()?);
-        Some(Self { own, base: None, fixed: self.fixed.clone() })
+        let config = self.config.without_data_file();
+        Some(Self { own, data: None, base: None, fixed: self.fixed.clone(), config })
     }
 
     /// Opens the image over what it names.
@@ -59,9 +78,10 @@ impl Files {
     /// # Errors
     /// What the library says.
     pub fn open(&self, options: &OpenOptions) -> Result<Image, Error> {
+        let options = self.with_access(options.clone());
         match self.present()? {
             None => options.open_storage(Arc::clone(&self.own)),
-            Some(chain) => options.clone().backing_chain(chain).open_storage(Arc::clone(&self.own)),
+            Some(chain) => options.backing_chain(chain).open_storage(Arc::clone(&self.own)),
         }
     }
 
@@ -75,8 +95,17 @@ impl Files {
             Some(chain) => OpenOptions::new().backing_chain(chain),
         });
         options
+            .map(|options| self.with_access(options))
             .and_then(|options| options.open_storage_read_only(Arc::clone(&self.own)))
             .map_err(|e| format!("does not open: {e}"))
+    }
+
+    /// With what the image needs beside its own file.
+    fn with_access(&self, options: OpenOptions) -> OpenOptions {
+        match &self.data {
+            None => options,
+            Some(data) => options.data_file(Arc::clone(data)),
+        }
     }
 
     /// The chain that the image names now.
@@ -84,7 +113,7 @@ impl Files {
         if self.fixed.is_none() {
             return Ok(None);
         }
-        let alone = OpenOptions::new().no_backing();
+        let alone = self.with_access(OpenOptions::new().no_backing());
         let header = alone.open_storage_read_only(Arc::clone(&self.own))?.header();
         let name = header.backing_file.as_deref().map(String::from_utf8_lossy);
         // What cannot be named is not there either.
@@ -118,8 +147,8 @@ impl Files {
     /// # Errors
     /// What the library says.
     pub fn commit(&self) -> Result<(), Error> {
-        let overlay =
-            OpenOptions::new().backing_chain(Arc::default()).open_storage(Arc::clone(&self.own))?;
+        let options = self.with_access(OpenOptions::new().backing_chain(Arc::default()));
+        let overlay = options.open_storage(Arc::clone(&self.own))?;
         let base = self.base().expect("programs commit only over a base");
         let base = base.open(&OpenOptions::new())?;
         CommitOptions::new().workers(1).run(&overlay, &base, &mut |_, _| {})?;

@@ -23,19 +23,28 @@ const OFFSET: u64 = 0x00ff_ffff_ffff_fe00;
 /// The number of the pattern that is written to an image that was reopened.
 const REOPENED: u64 = 999_999;
 
+/// What was found right at the moment at hand: of an image, of its base, and of its data file as it is.
+#[derive(Clone, Debug, Default)]
+pub struct Found {
+    own: Accepted,
+    base: Accepted,
+    raw: Accepted,
+}
+
 /// Judges what a power cut left: C1 it opens, C2 the check finds leaks at most, C3 after the
 /// repair that a dirty image announces, C4 to C6 and C8 each sector is as at the last flush or newer,
 /// C9 the size is old or new, and so is what the header says of the image. The same of its base, where
-/// it has one: C10 the two together read as the disk does.
+/// it has one: C10 the two together read as the disk does. A raw data file holds what the disk does.
 ///
 /// # Errors
 /// What is wrong, as text.
-pub fn judge(files: &Files, moment: &Moment, accepted: &mut [Accepted; 2]) -> Result<(), String> {
-    let [own, base] = accepted;
-    judge_one(files, moment, own).map_err(|(_, what)| what)?;
+pub fn judge(files: &Files, moment: &Moment, found: &mut Found) -> Result<(), String> {
+    let Found { own, base, raw } = found;
+    judge_one(files, moment, own, raw).map_err(|(_, what)| what)?;
     match (files.base(), &moment.below) {
         (Some(files), Some(moment)) => {
-            judge_one(&files, moment, base).map_err(|(_, what)| format!("the base: {what}"))
+            let judged = judge_one(&files, moment, base, &mut Accepted::default());
+            judged.map_err(|(_, what)| format!("the base: {what}"))
         }
         _ => Ok(()),
     }
@@ -46,9 +55,9 @@ pub fn judge(files: &Files, moment: &Moment, accepted: &mut [Accepted; 2]) -> Re
 /// # Errors
 /// Whether an image itself is wrong, rather than what its disk holds; and what is wrong, as text.
 pub fn judge_files(files: &Files, moment: &Moment) -> Result<(), (bool, String)> {
-    judge_one(files, moment, &mut Accepted::default())?;
+    judge_one(files, moment, &mut Accepted::default(), &mut Accepted::default())?;
     match (files.base(), &moment.below) {
-        (Some(files), Some(moment)) => judge_one(&files, moment, &mut Accepted::default())
+        (Some(files), Some(moment)) => judge_files(&files, moment)
             .map_err(|(corrupt, what)| (corrupt, format!("the base: {what}"))),
         _ => Ok(()),
     }
@@ -58,6 +67,7 @@ fn judge_one(
     files: &Files,
     moment: &Moment,
     accepted: &mut Accepted,
+    raw: &mut Accepted,
 ) -> Result<(), (bool, String)> {
     let corrupt = |what| (true, what);
     let dirty = is_dirty(&files.own, moment).map_err(corrupt)?;
@@ -70,7 +80,39 @@ fn judge_one(
     expect_sound(&*files.own, moment.sharing.is_some() && !dirty).map_err(corrupt)?;
     let image = files.open_read_only().map_err(corrupt)?;
     expect_shape(&image, moment).map_err(corrupt)?;
-    expect_contents_anew(&image, moment, true, accepted).map_err(|what| (false, what))
+    expect_contents_anew(&image, moment, true, accepted).map_err(|what| (false, what))?;
+    match &files.data {
+        Some(data) if image.header().has_raw_data_file() => {
+            expect_raw(&**data, image.virtual_size(), moment, raw)
+                .map_err(|what| (false, format!("the data file: {what}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Judges that a data file reads as the disk of `size` bytes does; what it lacks is zeros.
+fn expect_raw(
+    data: &dyn Storage,
+    size: u64,
+    moment: &Moment,
+    accepted: &mut Accepted,
+) -> Result<(), String> {
+    let mut buffer = vec![0; 64 << 10];
+    let mut at = 0;
+    while at < size {
+        let (holds, run) = data.extent_at(HostOffset::new(at)).map_err(|e| e.to_string())?;
+        let most = if holds || run == 0 { size - at } else { run.min(size - at) };
+        let n = usize::try_from(most).map_or(buffer.len(), |n| n.min(buffer.len()));
+        let part = &mut buffer[..n];
+        let got = data.read_at(HostOffset::new(at), part).map_err(|e| e.to_string())?;
+        part[got..].fill(0);
+        if !accepted.holds(at, part) {
+            moment.model.check_after_cut(at, part).map_err(|mismatch| mismatch.to_string())?;
+            accepted.put(at, part);
+        }
+        at += n as u64;
+    }
+    Ok(())
 }
 
 /// Whether counts may be behind, as the file says (C3). Only an image that may have lazy refcounts
@@ -79,13 +121,9 @@ fn judge_one(
 /// # Errors
 /// What is wrong, as text.
 pub(crate) fn is_dirty(storage: &Arc<dyn Storage>, moment: &Moment) -> Result<bool, String> {
-    // Most images have no bit that could be set.
-    if number(&**storage, field_offset::INCOMPATIBLE, 8)? == 0 || number(&**storage, 4, 4)? < 3 {
-        return Ok(false);
-    }
-    let alone = OpenOptions::new().no_backing().open_storage_read_only(Arc::clone(storage));
-    let header = alone.map_err(|e| format!("does not open: {e}"))?.header();
-    let dirty = header.incompatible.contains(IncompatibleFeatures::DIRTY);
+    let bits = number(&**storage, field_offset::INCOMPATIBLE, 8)?;
+    let dirty = bits & u128::from(IncompatibleFeatures::DIRTY.bits()) != 0
+        && number(&**storage, 4, 4)? >= 3;
     if dirty && !moment.shapes.iter().any(|shape| shape.lazy) {
         return Err("the image is marked dirty without lazy refcounts".to_owned());
     }
@@ -156,18 +194,24 @@ fn leaks_past_end(storage: &dyn Storage, sharing: bool) -> Result<u64, String> {
     leaks
 }
 
-/// Judges the snapshots of an image: each is listed only if it may be, is listed if it has to be,
+/// Judges the snapshots of an image whose own file is `image`: each is listed only if it may be, is listed if it has to be,
 /// and reads as at its creation (C7).
 ///
 /// # Errors
 /// What is wrong, as text.
-pub fn judge_snapshots(image: &DiskImage, moment: &Moment, after_cut: bool) -> Result<(), String> {
+pub fn judge_snapshots(
+    files: &Files,
+    image: &DiskImage,
+    moment: &Moment,
+    after_cut: bool,
+) -> Result<(), String> {
     let storage = SnapshotStorage::new(image.clone());
     let count = number(&storage, field_offset::SNAPSHOTS, 4)?;
     if count == 0 && moment.snapshots.is_empty() {
         return Ok(());
     }
-    let header = open(Arc::new(SnapshotStorage::new(image.clone())))?.header();
+    let own = files.with_own(Arc::new(SnapshotStorage::new(image.clone())));
+    let header = own.open_read_only()?.header();
     let table = SnapshotTable::read(&storage, &header)
         .map_err(|e| format!("the list of snapshots: {e}"))?;
     let mut left: Vec<_> = moment.snapshots.iter().collect();
@@ -179,7 +223,7 @@ pub fn judge_snapshots(image: &DiskImage, moment: &Moment, after_cut: bool) -> R
         let (Some(listed), Some(Presence::Listed | Presence::Maybe)) = (listed, presence) else {
             return Err(format!("{shown} is listed and should not be"));
         };
-        judge_snapshot(image, record, &listed.model).map_err(|e| format!("{shown}: {e}"))?;
+        judge_snapshot(files, image, record, &listed.model).map_err(|e| format!("{shown}: {e}"))?;
     }
     let missing = left.iter().find(|listed| {
         let presence = if after_cut { listed.after_cut } else { listed.now };
@@ -188,8 +232,9 @@ pub fn judge_snapshots(image: &DiskImage, moment: &Moment, after_cut: bool) -> R
     missing.map_or(Ok(()), |listed| Err(format!("{} is not listed", listed.name())))
 }
 
-/// Judges that a snapshot reads as `model`, by making its disk the image's.
+/// Judges that a snapshot reads as `model`, by making its disk the image's, in a copy.
 fn judge_snapshot(
+    files: &Files,
     image: &DiskImage,
     record: &SnapshotRecord,
     model: &DiskModel,
@@ -202,7 +247,8 @@ fn judge_snapshot(
     write(field_offset::L1 + 4, &record.l1_table_offset.get().to_be_bytes())?;
     let size = record.disk_size().unwrap_or(model.size());
     write(field_offset::SIZE, &size.to_be_bytes())?;
-    expect_contents(&open(Arc::new(storage))?, &Moment::durable(model.clone()), true)
+    let image = files.with_own(Arc::new(storage)).open_read_only()?;
+    expect_contents(&image, &Moment::durable(model.clone()), true)
 }
 
 /// A big-endian number of up to 16 bytes.
@@ -212,14 +258,6 @@ fn number(storage: &dyn Storage, at: u64, len: usize) -> Result<u128, String> {
         .read_at(HostOffset::new(at), &mut bytes)
         .map_err(|e| format!("read {len} bytes at {at:#x}: {e}"))?;
     Ok(bytes.iter().fold(0, |number, byte| number << 8 | u128::from(*byte)))
-}
-
-/// Opens an image for reading.
-///
-/// # Errors
-/// Why it does not open, as text.
-pub fn open(storage: Arc<dyn Storage>) -> Result<ReadOnlyImage, String> {
-    OpenOptions::new().open_storage_read_only(storage).map_err(|e| format!("does not open: {e}"))
 }
 
 /// Runs the check; returns the leaks.

@@ -42,7 +42,7 @@ impl Layout {
     }
 
     /// The operations of which programs of a certain length are all made: one for each kind, all
-    /// around the same few clusters, and those that only the features of the image make interesting.
+    /// around the same few clusters; then [`Self::featured`].
     #[must_use]
     pub fn alphabet(self) -> Vec<Op> {
         let Self { config, cluster, per_table, .. } = self;
@@ -78,6 +78,16 @@ impl Layout {
             Op::Amend(Amend::Width(other_width)),
             Op::Amend(Amend::Lazy(!config.has(Feature::Lazy))),
         ];
+        all.extend(self.featured());
+        all.retain(|op| config.takes(*op));
+        all
+    }
+
+    /// The operations that only the features of the image make interesting.
+    #[must_use]
+    pub fn featured(self) -> Vec<Op> {
+        let Self { config, cluster, .. } = self;
+        let mut all = Vec::new();
         if config.has(Feature::Extended) {
             let part = cluster / 32;
             all.extend([
@@ -91,7 +101,9 @@ impl Layout {
             // Where something was, once it is discarded.
             all.push(Op::Compressed { at: self.at(1), len: cluster });
         }
-        all.retain(|op| config.takes(*op));
+        if config.has(Feature::RawData) {
+            all.push(Op::Amend(Amend::NotRaw));
+        }
         all
     }
 }

@@ -42,7 +42,6 @@ mod violation;
 mod whole_sectors;
 mod witness;
 
-pub use accepted::Accepted;
 pub use base::Base;
 pub use below::{Below, Bytes, backing};
 pub use config::Config;
@@ -54,8 +53,8 @@ pub use faulty_run::{Breach, Ran, count_calls, run_with_fault};
 pub use features::{Feature, Features};
 pub use files::{Files, Fixed};
 pub use judge::{
-    expect_contents, expect_no_corruption, judge, judge_files, judge_files_reopened,
-    judge_snapshots, open,
+    Found, expect_contents, expect_no_corruption, judge, judge_files, judge_files_reopened,
+    judge_snapshots,
 };
 pub use layout::Layout;
 pub use listed::{Listed, Presence, name};

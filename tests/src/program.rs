@@ -82,8 +82,13 @@ impl Program {
         let layout = Layout::new(config);
         let mut size = layout.size;
         let count = 3 + rng.below(6);
+        let featured = layout.featured();
         let ops = (0..count).map(|_| match start {
             Start::Overlay if rng.below(5) == 0 => random_move(rng),
+            _ if !featured.is_empty() && rng.below(6) == 0 => {
+                let n = usize::try_from(rng.below(featured.len() as u64)).expect("an index");
+                featured[n]
+            }
             _ => random_op(layout, &mut size, rng),
         });
         Self { config, start, ops: ops.filter(|op| !is_too_much(start, *op)).collect() }

@@ -35,12 +35,20 @@ impl SecondOpinion {
             write_out(storage, path).map_err(|e| format!("write a state out: {e}"))
         };
         write(&*files.own, &path)?;
+        let mut image = format!("driver=qcow2,file.filename={}", path.display());
+        if let Some(data) = &files.data {
+            let path = self.dir.file("data");
+            write(&**data, &path)?;
+            // Names of data files are looked up where the program runs.
+            let named = format!(",data-file.driver=file,data-file.filename={}", path.display());
+            image.push_str(&named);
+        }
         for name in Name::each() {
             if let Some(storage) = files.named(name) {
                 write(&*storage, &self.dir.file(name.text()))?;
             }
         }
-        match self.oracle.check(&path) {
+        match self.oracle.check_by(&["--image-opts".into(), image.into()]) {
             Ok((Verdict::Clean | Verdict::Leaks, _)) => Ok(()),
             Ok((Verdict::Corrupt, said)) => Err(format!("qemu-img check: {}", said.trim())),
             Err(error) => Err(format!("qemu-img {error}")),

@@ -8,7 +8,7 @@ use holstein::format::{CompatibleFeatures, Header, Version};
 
 use crate::{Config, Feature, Name};
 
-/// Version, refcount width, lazy refcounts and backing file of an image.
+/// Version, refcount width, lazy refcounts, kind of data file and backing file of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
     /// The version of the format.
@@ -17,6 +17,8 @@ pub struct Shape {
     pub refcount_bits: u32,
     /// Whether counts may be behind, under the dirty bit.
     pub lazy: bool,
+    /// Whether the data file reads as the disk does.
+    pub raw: bool,
     /// What it is based on.
     pub backing: Option<Name>,
 }
@@ -26,7 +28,8 @@ impl Shape {
     #[must_use]
     pub fn of(config: Config) -> Self {
         let Config { version, refcount_bits, .. } = config;
-        Self { version, refcount_bits, lazy: config.has(Feature::Lazy), backing: None }
+        let (lazy, raw) = (config.has(Feature::Lazy), config.has(Feature::RawData));
+        Self { version, refcount_bits, lazy, raw, backing: None }
     }
 
     /// What a header says; a name that is none of those here is none.
@@ -36,6 +39,7 @@ impl Shape {
             version: header.version,
             refcount_bits: header.refcount_order.bits(),
             lazy: header.compatible.contains(CompatibleFeatures::LAZY_REFCOUNTS),
+            raw: header.has_raw_data_file(),
             backing: header
                 .backing_file
                 .as_deref()
@@ -50,6 +54,7 @@ impl Shape {
             Amend::Compat(version) => version == Version::V3 || self.refcount_bits == 16,
             Amend::Width(_) | Amend::Lazy(true) => self.version == Version::V3,
             Amend::Lazy(false) => true,
+            Amend::NotRaw => self.raw,
         };
         let new = match amend {
             Amend::Compat(version) => {
@@ -57,12 +62,13 @@ impl Shape {
             }
             Amend::Width(refcount_bits) => Self { refcount_bits, ..self },
             Amend::Lazy(lazy) => Self { lazy, ..self },
+            Amend::NotRaw => Self { raw: false, ..self },
         };
         (possible && new != self).then_some(new)
     }
 }
 
-/// One change of a shape. Prints and parses as `compat2`, `width64`, `lazy1`.
+/// One change of a shape. Prints and parses as `compat2`, `width64`, `lazy1`, `notraw`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Amend {
     /// Another version.
@@ -71,6 +77,8 @@ pub enum Amend {
     Width(u32),
     /// Lazy refcounts, or none.
     Lazy(bool),
+    /// The data file need not read as the disk does any more.
+    NotRaw,
 }
 
 impl Amend {
@@ -81,6 +89,7 @@ impl Amend {
             Self::Compat(version) => options.version(version),
             Self::Width(bits) => options.refcount_bits(bits),
             Self::Lazy(lazy) => options.lazy_refcounts(lazy),
+            Self::NotRaw => options.data_file_raw(false),
         }
     }
 
@@ -92,6 +101,7 @@ impl Amend {
             Self::Compat(Version::V3) => "compat=1.1".to_owned(),
             Self::Width(bits) => format!("refcount_bits={bits}"),
             Self::Lazy(on) => format!("lazy_refcounts={}", if on { "on" } else { "off" }),
+            Self::NotRaw => "data_file_raw=off".to_owned(),
         }
     }
 }
@@ -102,6 +112,7 @@ impl fmt::Display for Amend {
             Self::Compat(version) => write!(f, "compat{}", version.number()),
             Self::Width(bits) => write!(f, "width{bits}"),
             Self::Lazy(on) => write!(f, "lazy{}", u8::from(*on)),
+            Self::NotRaw => f.write_str("notraw"),
         }
     }
 }
@@ -115,9 +126,12 @@ impl FromStr for Amend {
             "compat3" => Self::Compat(Version::V3),
             "lazy0" => Self::Lazy(false),
             "lazy1" => Self::Lazy(true),
+            "notraw" => Self::NotRaw,
             _ => {
                 let bits = text.strip_prefix("width").and_then(|bits| bits.parse().ok());
-                Self::Width(bits.ok_or("changes are compat2, compat3, width64, lazy0, lazy1")?)
+                Self::Width(
+                    bits.ok_or("changes are compat2, compat3, width64, lazy0, lazy1, notraw")?,
+                )
             }
         })
     }

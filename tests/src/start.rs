@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use holstein::format::Version;
 
-use crate::{Config, Layout, Op};
+use crate::{Config, Feature, Layout, Op};
 
 /// What an image holds when a program starts; all of it is durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -52,12 +52,13 @@ impl Start {
     pub fn fits(self, config: Config) -> bool {
         match self {
             Self::Zeroed => config.version == Version::V3,
-            // There are two of all its clusters.
-            Self::Overlay => config.cluster <= 64 << 10,
+            // There are two of all its clusters; and what is raw has no base.
+            Self::Overlay => config.cluster <= 64 << 10 && !config.has(Feature::RawData),
             Self::BlockEdge => config.counters_per_block() <= 1 << 15,
             // All blocks that a table of one cluster names.
             Self::TableEdge => config.counters_per_block() * (config.cluster / 8) <= 1 << 15,
-            Self::Snapshot | Self::Lost => config.refcount_bits > 1,
+            Self::Snapshot | Self::Lost => config.refcount_bits > 1 && !config.has_data_file(),
+            Self::Compressed => !config.has_data_file(),
             _ => true,
         }
     }

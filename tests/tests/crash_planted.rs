@@ -107,7 +107,14 @@ fn crash_finds_a_stream_that_is_not_counted() {
 }
 
 #[test]
+fn crash_finds_a_data_file_that_is_not_flushed() {
+    for config in [Config::DATA, Config::RAW_DATA] {
+        expect_found_in(Bug::DataFileNotFlushed, Program::all(config, Start::Filled, 2));
+    }
+}
+
+#[test]
 fn crash_tests_plant_every_bug() {
     // A bug that is added needs a test above, or in the file of `crash_*.rs` that knows the operation.
-    assert_eq!(Bug::ALL.len(), 25);
+    assert_eq!(Bug::ALL.len(), 26);
 }

@@ -10,6 +10,7 @@ use std::sync::{Arc, OnceLock};
 use holstein_storage::Storage;
 use holstein_units::{Geometry, HostOffset, HostRange};
 
+use crate::planted::{Bug, is_planted};
 use crate::{Event, GuardError, Intent, Listener, Region, RegionMask, RegionSet};
 
 /// The image file of an open image.
@@ -277,7 +278,8 @@ impl ImageFile {
         self.note(Event::FlushToDisk);
         // Cleared first: a write that comes during the flush is left for the next one.
         self.unflushed.store(false, Ordering::SeqCst);
-        let data = if self.has_data_file { self.payload.flush() } else { Ok(()) };
+        let both = self.has_data_file && !is_planted(Bug::DataFileNotFlushed);
+        let data = if both { self.payload.flush() } else { Ok(()) };
         match data.and_then(|()| self.storage.flush()) {
             Ok(()) => Ok(()),
             Err(e) => {

@@ -56,11 +56,13 @@ pub enum Bug {
     SurroundingsLeft,
     /// A compressed stream that shares a cluster with others is not counted there.
     StreamNotCounted,
+    /// A barrier leaves out the external data file.
+    DataFileNotFlushed,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::FirstBarrierMissing,
         Self::LastBarrierMissing,
         Self::QuarantineSkipped,
@@ -86,6 +88,7 @@ impl Bug {
         Self::MarksClearedFirst,
         Self::SurroundingsLeft,
         Self::StreamNotCounted,
+        Self::DataFileNotFlushed,
     ];
 }
 
