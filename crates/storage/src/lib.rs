@@ -35,6 +35,7 @@ mod early_writeback;
 mod extent_hint;
 mod file;
 mod file_options;
+mod holder;
 mod identity;
 mod inherited;
 mod lock;
@@ -51,6 +52,7 @@ mod writeback;
 
 pub use file::FileStorage;
 pub use file_options::{Create, FileOptions, SyncMode};
+pub use holder::{LockHolder, lock_holders};
 pub use identity::FileIdentity;
 pub use inherited::first_inherited_file;
 pub use lock::{ImageLock, LockError, LockMode, Permission, Permissions};

@@ -10,7 +10,9 @@ use rustix::io::retry_on_intr;
 
 use crate::direct::Direct;
 use crate::file::Kind;
-use crate::{Create, FileIdentity, FileKind, FileOptions, FileStorage, OpenError, lock};
+use crate::{
+    Create, FileIdentity, FileKind, FileOptions, FileStorage, OpenError, lock, lock_holders,
+};
 
 /// Blocks of direct I/O where the operating system does not say.
 const DEFAULT_ALIGNMENT: u32 = 4096;
@@ -96,8 +98,10 @@ impl FileStorage {
         };
         let held = match options.lock.permissions() {
             Some(wanted) => {
-                let taken = lock::acquire(file.as_fd(), wanted)
-                    .map_err(|source| OpenError::Lock { path: path.to_path_buf(), source })?;
+                let taken = lock::acquire(file.as_fd(), wanted).map_err(|source| {
+                    let holders = lock_holders(identity_of(&stat, kind));
+                    OpenError::Lock { path: path.to_path_buf(), holders, source }
+                })?;
                 taken.then_some(wanted)
             }
             None => None,

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use crate::LockError;
+use crate::{LockError, LockHolder};
 
 /// What a name leads to that is neither a regular file nor a block device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,10 +56,12 @@ pub enum OpenError {
         kind: FileKind,
     },
     /// Another process has the image open in a way that excludes this one.
-    #[error("lock {path:?}")]
+    #[error("lock {path:?}{}", held_by(.holders))]
     Lock {
         /// The name as it was given.
         path: PathBuf,
+        /// Who has a lock on it, as far as could be found.
+        holders: Vec<LockHolder>,
         /// Which permission is missing.
         #[source]
         source: LockError,
@@ -72,6 +74,12 @@ pub enum OpenError {
         /// What does not fit.
         reason: &'static str,
     },
+}
+
+/// Who holds a file, as the end of a message.
+fn held_by(holders: &[LockHolder]) -> String {
+    let names: Vec<String> = holders.iter().map(LockHolder::to_string).collect();
+    if names.is_empty() { String::new() } else { format!(", held by {}", names.join(" and ")) }
 }
 
 impl OpenError {

@@ -2,7 +2,7 @@
 
 use super::help;
 use crate::disk::DiskError;
-use crate::node::choose_backing_policy;
+use crate::node::{choose_backing_policy, wait_for_locks};
 use crate::objects::{Objects, Outcome as ObjectOutcome};
 use crate::out;
 use crate::personality;
@@ -93,10 +93,14 @@ const COMMON: [Opt; 3] = [
     Opt::value("backing-policy", None, &["backing-policy"]),
 ];
 
+/// Options that every command has under our own name.
+const NATIVE: [Opt; 1] = [Opt::maybe("wait", &["wait"])];
+
 /// Runs a command and returns the exit status.
 pub(super) fn run(command: &Command, args: &[String]) -> u8 {
     let name = personality::name();
-    let options: Vec<Opt> = COMMON.iter().chain(command.options).copied().collect();
+    let native: &[Opt] = if personality::is_native() { &NATIVE } else { &[] };
+    let options: Vec<Opt> = COMMON.iter().chain(native).chain(command.options).copied().collect();
     let parsed = match parse_options(&options, args, command.operands) {
         Ok(parsed) => parsed,
         Err(error) => {
@@ -110,6 +114,10 @@ pub(super) fn run(command: &Command, args: &[String]) -> u8 {
         return 0;
     }
     if let Some(Err(error)) = parsed.last("backing-policy").map(choose_backing_policy) {
+        out::report("", &error);
+        return 1;
+    }
+    if let Some(Err(error)) = parsed.last("wait").map(wait_for_locks) {
         out::report("", &error);
         return 1;
     }

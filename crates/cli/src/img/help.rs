@@ -45,6 +45,15 @@ pub(super) fn print_command(command: &Command) {
     say!("\n{}", command.help);
     say!("  -h, --help\n     show this help and exit\n");
     say!("  --object TYPE,id=ID,...\n     a secret that an option of the image refers to\n");
+    say!(
+        "  --backing-policy none|directory|any\n     which files the image may name as its backing file \
+         or data file (any)\n"
+    );
+    if personality::is_native() {
+        say!(
+            "  --wait[=SECONDS]\n     where others use the image, wait until they do not (not at all)\n"
+        );
+    }
 }
 
 /// Prints two lines; the first has the version of the reference under the classic names, because

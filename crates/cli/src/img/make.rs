@@ -13,7 +13,7 @@ use super::encryption::luks_volume;
 use super::make_qcow2::{QcowPlan, make_qcow2};
 use super::target_file::TargetFile;
 use crate::disk::{Disk, DiskError, Preallocation, RawDisk, luks_error};
-use crate::node::{check_protocol, open_file_error, strip_file_protocol};
+use crate::node::{check_protocol, open_file_error, open_when_free, strip_file_protocol};
 use crate::objects::Objects;
 use crate::out;
 
@@ -137,7 +137,7 @@ fn raw_preallocation(list: &CreateList) -> Result<Preallocation, DiskError> {
 fn create_file(path: &str, lock: LockMode) -> Result<Arc<FileStorage>, DiskError> {
     let options =
         FileOptions { write: true, create: Create::Truncate, lock, ..FileOptions::default() };
-    match FileStorage::open(Path::new(path), &options) {
+    match open_when_free(Path::new(path), &options) {
         Ok(file) => Ok(Arc::new(file)),
         Err(OpenError::Io { source, .. }) => {
             Err(DiskError::from(source).prefixed(format_args!("Could not create '{path}': ")))

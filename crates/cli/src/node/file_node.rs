@@ -9,6 +9,7 @@ use holstein_storage::{
 use holstein_units::HostOffset;
 
 use super::layer::{MAX_DEPTH, open_tree};
+use super::lock_wait::{named, open_when_free};
 use super::probe::PROBE_LEN;
 use super::{Debugger, Driver, Generic, OpenFlags, Options, Probed, blkdebug, nbd, probe};
 use crate::disk::{DiskError, DiskStorage};
@@ -241,7 +242,7 @@ fn open_file(
             streaming: generic.cache.streaming,
             ..FileOptions::default()
         };
-        FileStorage::open(Path::new(&filename), &file_options)
+        open_when_free(Path::new(&filename), &file_options)
     };
     let file = match open(generic.writable) {
         Err(OpenError::Io { source, .. })
@@ -352,8 +353,14 @@ pub(crate) fn open_error(error: &OpenError) -> DiskError {
         OpenError::FileType { .. } => {
             DiskError::invalid(format!("'file' driver requires '{path}' to be a regular file"))
         }
-        OpenError::Lock { source, .. } => DiskError::new(libc::EAGAIN, source.to_string())
-            .with_hint(format!("Is another process using the image [{path}]?")),
+        OpenError::Lock { source, holders, .. } => {
+            let hint = format!("Is another process using the image [{path}]?");
+            let hint = match named(holders).as_str() {
+                "" => hint,
+                by => format!("{hint} It is held{by}; --wait waits for it."),
+            };
+            DiskError::new(libc::EAGAIN, source.to_string()).with_hint(hint)
+        }
         other => DiskError::new(libc::EIO, other.to_string()),
     }
 }

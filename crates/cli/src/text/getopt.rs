@@ -7,6 +7,8 @@ pub(crate) enum Arg {
     No,
     /// A value has to follow.
     Yes,
+    /// A value may be attached to its long name; without one it is empty.
+    Maybe,
 }
 
 /// One option: its letter, its long names, and the name under which it is reported.
@@ -30,6 +32,11 @@ impl Opt {
         long: &'static [&'static str],
     ) -> Self {
         Self { id, short, long, arg: Arg::No }
+    }
+
+    /// An option with a long name and a value that may be left out.
+    pub(crate) const fn maybe(id: &'static str, long: &'static [&'static str]) -> Self {
+        Self { id, short: None, long, arg: Arg::Maybe }
     }
 
     /// An option with a value.
@@ -101,11 +108,11 @@ pub(crate) fn parse_options(
             };
             let (opt, full) = find_long(opts, name, long)?;
             let value = match (opt.arg, attached) {
-                (Arg::No, None) => String::new(),
+                (Arg::No | Arg::Maybe, None) => String::new(),
                 (Arg::No, Some(_)) => {
                     return Err(format!("option '--{full}' doesn't allow an argument"));
                 }
-                (Arg::Yes, Some(value)) => value,
+                (Arg::Yes | Arg::Maybe, Some(value)) => value,
                 (Arg::Yes, None) => match args.next() {
                     Some(value) => value.clone(),
                     None => return Err(format!("option '--{full}' requires an argument")),
@@ -122,7 +129,7 @@ pub(crate) fn parse_options(
                     .find(|opt| opt.short == Some(letter))
                     .ok_or_else(|| format!("invalid option -- '{letter}'"))?;
                 let value = match opt.arg {
-                    Arg::No => String::new(),
+                    Arg::No | Arg::Maybe => String::new(),
                     Arg::Yes => {
                         let attached = std::mem::replace(&mut letters, "".chars());
                         match attached.as_str() {
@@ -184,6 +191,7 @@ mod tests {
         Opt::value("of", Some('O'), &["target-format", "output-format"]),
         Opt::flag("q", Some('q'), &["quiet"]),
         Opt::flag("p", Some('p'), &["progress"]),
+        Opt::maybe("w", &["wait"]),
     ];
 
     fn parse(line: &str) -> Result<(String, String), String> {
@@ -204,6 +212,7 @@ mod tests {
         assert_eq!(parse("--format=raw --fo qcow2"), ok("f=raw f=qcow2", ""));
         assert_eq!(parse("-q -- -f"), ok("q=", "-f"));
         assert_eq!(parse("--format="), ok("f=", ""));
+        assert_eq!(parse("--wait 5 --wait=7"), ok("w= w=7", "5"));
     }
 
     #[test]
