@@ -180,9 +180,21 @@ fn run_differential(bench: &Bench<'_>, name: &'static str) -> Result<Report> {
         }
         return Ok(report);
     }
-    let cryptsetup = apt::need("cryptsetup", "cryptsetup-bin");
+    let peers = [
+        ("cryptsetup", "cryptsetup-bin"),
+        ("nbdinfo", "libnbd-bin"),
+        ("nbdkit", "nbdkit"),
+        ("fio", "fio"),
+    ];
+    let missing: Vec<String> = peers
+        .iter()
+        .filter_map(|(program, package)| {
+            let reason = apt::need(program, package).err()?;
+            Some(format!("{program}: {reason}"))
+        })
+        .collect();
     let mut report = tests(bench, name, Kind::Differential)?;
-    report.skips.extend(cryptsetup.err().map(|reason| format!("cryptsetup: {reason}")));
+    report.skips.extend(missing);
     Ok(report)
 }
 
