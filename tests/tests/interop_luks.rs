@@ -5,10 +5,11 @@ mod interop;
 use std::sync::Arc;
 use std::time::Duration;
 
+use holstein::chain::BackingPolicy;
 use holstein::format::{CompressionType, Version};
 use holstein::luks::{CipherMode, CipherSpec, Format, Hash, Limits, Vector};
 use holstein::storage::{FileOptions, FileStorage, LockMode, MemStorage};
-use holstein::{CreateOptions, ErrorKind, OpenOptions, Preallocation};
+use holstein::{AmendOptions, CreateOptions, ErrorKind, OpenOptions, Preallocation};
 use interop::encrypted::{
     PASSPHRASE, create_theirs, judge, options, read_theirs, secret, with_secret, write_theirs,
 };
@@ -257,4 +258,51 @@ fn streams_of_a_luks_image_are_read_and_not_written() {
     ours.close().expect("closed");
     bench.disk[5000..5100].fill(9);
     judge(&bench, "changed");
+}
+
+/// What stands for zeros of a snapshot over a backing file, in a version without zero clusters, is
+/// encrypted as the place or the disk wants it.
+#[test]
+fn zeros_of_snapshots_are_encrypted_in_a_downgrade() {
+    let Some(mut bench) = Bench::new("luks-downgrade") else { return };
+    let cluster = 512_usize;
+    bench.cluster = cluster as u64;
+    // More than one table.
+    bench.disk = vec![9; 100 * cluster];
+    std::fs::write(bench.dir.file("below.raw"), &bench.disk).expect("written");
+    let all = || {
+        CreateOptions::new(100 * 512)
+            .cluster_size(512)
+            .backing_file(b"below.raw".to_vec(), Some(b"raw".to_vec()))
+    };
+    let luks = all().luks(quick(CipherSpec::default(), Hash::Sha256), secret(PASSPHRASE));
+    for (what, create) in [("luks", luks), ("aes", all().legacy_aes(secret(PASSPHRASE)))] {
+        create.create(&bench.image).and_then(|image| image.close()).expect("created");
+        let options = options().backing_policy(BackingPolicy::same_directory());
+        let mut image = options.open(&bench.image).expect("opened");
+        bench.disk.fill(9);
+        image.write_at(0, &vec![1; 8 * cluster]).expect("written");
+        image.flush().expect("flushed");
+        // Zeros with a place and without one, in both tables.
+        for at in [4, 70] {
+            image.write_zeroes(at * 512, 8 * 512, false).expect("zeros");
+        }
+        bench.disk[..4 * cluster].fill(1);
+        for at in [4, 70] {
+            bench.disk[at * cluster..(at + 8) * cluster].fill(0);
+        }
+        let then = bench.disk.clone();
+        image.create_snapshot("s").expect("taken");
+        image.write_at(0, &vec![2; 80 * cluster]).expect("written");
+        bench.disk[..80 * cluster].fill(2);
+        image.amend(&AmendOptions::new().version(Version::V2), &mut |_, _| {}).expect("amended");
+        image.close().expect("closed");
+        interop::judge_file(&bench.image, what);
+        assert_same(&read_theirs(&bench), &bench.disk, &format!("{what}, the disk"));
+        let [object, data, opts, name] = with_secret(&bench);
+        let raw = bench.dir.file("s.raw").display().to_string();
+        let words = ["convert", &object, &data, &opts, "-l", "s", "-O", "raw", &name, &raw];
+        bench.oracle.img_ok(words).expect("converted");
+        assert_same(&std::fs::read(&raw).expect("read"), &then, &format!("{what}, the snapshot"));
+    }
 }

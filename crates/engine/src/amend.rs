@@ -80,11 +80,6 @@ impl Disk {
         if let Some(why) = self.downgrade_refused(snapshots)? {
             return Err(EngineError::Amend { why });
         }
-        if self.config.cipher.is_some() && self.shows_backing() && !snapshots.is_empty() {
-            // What to write for zeros depends on who reads them.
-            let why = "an encrypted disk over a backing file has snapshots";
-            return Err(EngineError::Amend { why });
-        }
         if !is_planted(Bug::ZerosNotExpanded) {
             self.guarded(|| self.expand_zeros(snapshots, steps))?;
         }

@@ -100,6 +100,20 @@ impl Disk {
         Ok(Ok(()))
     }
 
+    /// Writes a cluster that reads as zeros, which nobody reads yet.
+    pub(crate) fn write_encrypted_zeros(
+        &self,
+        cipher: &dyn SectorCipher,
+        host: HostOffset,
+        guest: GuestOffset,
+    ) -> Result<(), EngineError> {
+        let range = HostRange { start: host, len: self.geometry.cluster_size() };
+        let mut bytes = vec![0; usize_of(range.len)];
+        cipher.encrypt(number(cipher, guest, host), &mut bytes);
+        self.clear_data(range)?.write(&bytes)?;
+        Ok(())
+    }
+
     /// Encrypts and writes a plan's payload with all that is around it: what a new cluster has besides
     /// the data is not zeros before it was encrypted, whatever the file reads as.
     pub(crate) fn write_encrypted_plan(

@@ -47,7 +47,7 @@ impl Disk {
                 if let Some(table) = tree.table(index, self.geometry)?
                     && seen.insert(table)
                 {
-                    self.expand_snapshot_table(table)?;
+                    self.expand_snapshot_table(index, table)?;
                 }
                 steps(done + index + 1, total);
             }
@@ -129,8 +129,9 @@ impl Disk {
         Ok(())
     }
 
-    /// Expands the zero clusters of a table that snapshots alone refer to.
-    fn expand_snapshot_table(&self, table: HostOffset) -> Result<(), EngineError> {
+    /// Expands the zero clusters of a table that snapshots alone refer to, all of them from L1 entry
+    /// `index`.
+    fn expand_snapshot_table(&self, index: u64, table: HostOffset) -> Result<(), EngineError> {
         let mut bytes = vec![0; crate::read::usize_of(self.geometry.cluster_size())];
         self.file.read(table, &mut bytes)?;
         let rules = self.kept_header().entry_rules();
@@ -151,7 +152,8 @@ impl Disk {
         if times == 0 {
             return Err(MapError::Uncounted { at: GuestOffset::new(0), host: table }.into());
         }
-        let placed = self.place_zeros(&zeros, times)?;
+        let start = GuestOffset::new(index * self.geometry.bytes_per_l2());
+        let placed = self.place_zeros(start, &zeros, times)?;
         let mut given_up = Vec::new();
         for ((n, old), new) in zeros.iter().zip(&placed) {
             bytes[n * 8..n * 8 + 8].copy_from_slice(&new.get().to_be_bytes());
@@ -176,9 +178,11 @@ impl Disk {
         self.relieve()
     }
 
-    /// Where the clusters of zeros are that stand for zero entries; 0 for none.
+    /// Where the clusters of zeros are that stand for zero entries of the table for `start`; 0 for
+    /// none.
     fn place_zeros(
         &self,
+        start: GuestOffset,
         zeros: &[(usize, Option<HostOffset>)],
         times: u64,
     ) -> Result<Vec<HostOffset>, EngineError> {
@@ -206,9 +210,17 @@ impl Disk {
                 *at = self.geometry.host_offset(HostCluster::new(n));
             }
         }
-        for at in &placed {
-            let range = HostRange { start: *at, len: self.geometry.cluster_size() };
-            self.file.clear(Intent::Payload, range)?.write_zeroes()?;
+        for (at, (n, _)) in placed.iter().zip(zeros) {
+            match &self.config.cipher {
+                None => {
+                    let range = HostRange { start: *at, len: self.geometry.cluster_size() };
+                    self.file.clear(Intent::Payload, range)?.write_zeroes()?;
+                }
+                Some(cipher) => {
+                    let guest = start + *n as u64 * self.geometry.cluster_size();
+                    self.write_encrypted_zeros(&**cipher, *at, guest)?;
+                }
+            }
         }
         Ok(placed)
     }
