@@ -38,6 +38,12 @@ pub enum Known {
     /// Applying a snapshot raises counts before it lowers those of the disk, and is refused where
     /// narrow counts have no room for both for a moment.
     ApplyNeedsRoom,
+    /// A downgrade of an encrypted image writes zeros in plain where a zero cluster has a place, or lies
+    /// over a backing file: `qemu-io` itself reads noise there afterwards. Where zero clusters of
+    /// encrypted images have a place is not told, so any zero cluster bars it.
+    PlainZeros,
+    /// What is compressed in an encrypted image is stored in plain. Holstein refuses it.
+    PlainStreams,
     /// An image with extended L2 entries over a longer backing file cannot grow where its last
     /// cluster is compressed and not full.
     CompressedEndCannotGrow,
@@ -54,6 +60,8 @@ pub struct Facts {
     pub snapshots: bool,
     /// The disk of a snapshot has another size.
     pub sizes_differ: bool,
+    /// The disk or a snapshot has zero clusters.
+    pub zeros: bool,
     /// The disk or a snapshot has zero clusters with a place of their own.
     pub placed_zeros: bool,
     /// The last cluster of the disk is compressed.
@@ -87,11 +95,17 @@ impl Known {
             Change::Rebase { compress: true, .. } if row.extended => {
                 Some(Self::RebaseOfPartialClusters)
             }
+            Change::Rebase { compress: true, .. } if row.encryption.is_some() => {
+                Some(Self::PlainStreams)
+            }
             // Both refuse it for other reasons first.
             Change::Version(Version::V2)
                 if row.refcount_bits != 16 || row.extended || row.data.is_some() =>
             {
                 None
+            }
+            Change::Version(Version::V2) if row.encryption.is_some() && facts.zeros => {
+                Some(Self::PlainZeros)
             }
             Change::Version(Version::V2) if row.zstd && facts.snapshots => {
                 Some(Self::StreamsOfSnapshotsLost)
@@ -109,21 +123,26 @@ impl Known {
     /// streams of snapshots, and snapshots of disks of other sizes, have no place in version 2; beside
     /// a data file nothing is compressed.
     #[must_use]
-    pub fn may_be_refused(self, row: Row, facts: Facts, said: &str) -> bool {
+    pub fn may_be_refused(self, row: Row, change: Change, facts: Facts, said: &str) -> bool {
         let mut texts = Vec::new();
-        if matches!(self, Self::StreamsOfSnapshotsLost | Self::SharedZerosOverwritten)
-            && facts.sizes_differ
-        {
+        let downgrade =
+            [Self::StreamsOfSnapshotsLost, Self::SharedZerosOverwritten, Self::PlainZeros];
+        if downgrade.contains(&self) && facts.sizes_differ {
             texts.push("version 2 cannot tell the size of a snapshot's disk");
         }
         if self == Self::StreamsOfSnapshotsLost {
             texts.push("existing compressed clusters");
         }
-        if self == Self::RebaseOfPartialClusters && row.data.is_some() {
-            texts.push("an image with an external data file has no compressed clusters");
-        }
-        if self == Self::RebaseOfPartialClusters && row.data == Some(DataRow::Raw) {
-            texts.push("a raw data file and a backing file exclude each other");
+        if let Change::Rebase { to, compress } = change {
+            if compress && row.encryption.is_some() {
+                texts.push("compressed clusters of an encrypted disk would not be encrypted");
+            }
+            if compress && row.data.is_some() {
+                texts.push("an image with an external data file has no compressed clusters");
+            }
+            if to.is_some() && row.data == Some(DataRow::Raw) {
+                texts.push("a raw data file and a backing file exclude each other");
+            }
         }
         texts.iter().any(|text| said.contains(text))
     }
@@ -171,23 +190,27 @@ impl Known {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::twin::Lower;
 
     #[test]
     fn ours_may_refuse_what_is_barred_with_the_right_words_alone() {
         let row = Row::by_name("v3-16k-plain-extended").expect("a row");
         let facts = Facts::default();
+        let change = Change::Version(Version::V2);
         let differ = Facts { sizes_differ: true, ..facts };
         let size = "version 2 cannot tell the size of a snapshot's disk or of its VM state";
         for known in [Known::StreamsOfSnapshotsLost, Known::SharedZerosOverwritten] {
-            assert!(known.may_be_refused(row, differ, size));
-            assert!(!known.may_be_refused(row, facts, size));
-            assert!(!known.may_be_refused(row, differ, "no space left"));
+            assert!(known.may_be_refused(row, change, differ, size));
+            assert!(!known.may_be_refused(row, change, facts, size));
+            assert!(!known.may_be_refused(row, change, differ, "no space left"));
         }
         let raw = "a raw data file and a backing file exclude each other";
+        let change = Change::Rebase { to: Some(Lower::Raw), compress: true };
         let partial = Known::RebaseOfPartialClusters;
-        assert!(partial.may_be_refused(row, facts, raw));
+        assert!(partial.may_be_refused(row, change, facts, raw));
         let mapped = Row { data: Some(DataRow::Mapped), ..row };
-        assert!(!partial.may_be_refused(mapped, facts, raw));
-        assert!(!Known::ZerosLostInRebase.may_be_refused(row, differ, raw));
+        assert!(!partial.may_be_refused(mapped, change, facts, raw));
+        let change = Change::Rebase { to: None, compress: true };
+        assert!(!partial.may_be_refused(row, change, facts, raw));
     }
 }

@@ -2,12 +2,13 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use holstein_testkit::Oracle;
 
+use super::templates::Templates;
 use super::{Library, Pair, Row, Side, Step, Tools, TwinTally, print_steps, shrink, steps};
 
 /// What to run.
@@ -92,6 +93,7 @@ pub fn run(oracle: &Oracle, long: &LongTwin) -> TwinOutcome {
     let next = AtomicU64::new(0);
     let outcome = Mutex::new(TwinOutcome::default());
     let shown = Mutex::new(Instant::now());
+    let templates = <[Arc<Templates>; 2]>::default();
     let work = || {
         loop {
             let number = next.fetch_add(1, Ordering::Relaxed);
@@ -102,7 +104,7 @@ pub fn run(oracle: &Oracle, long: &LongTwin) -> TwinOutcome {
                 outcome.lock().expect("no counter panics").unfinished += 1;
                 continue;
             }
-            let one = One::new(oracle, long, number);
+            let one = One::new(oracle, long, &templates, number);
             let result = one.run();
             let mut outcome = outcome.lock().expect("no counter panics");
             match result {
@@ -147,17 +149,24 @@ struct One<'a> {
     steps: Vec<Step>,
     program: Option<&'a Path>,
     tries: u32,
+    /// New images of theirs and of our program.
+    templates: &'a [Arc<Templates>; 2],
 }
 
 impl<'a> One<'a> {
-    fn new(oracle: &'a Oracle, long: &'a LongTwin, number: u64) -> Self {
+    fn new(
+        oracle: &'a Oracle,
+        long: &'a LongTwin,
+        templates: &'a [Arc<Templates>; 2],
+        number: u64,
+    ) -> Self {
         let rows = long.rows.len() as u64;
         let row = long.rows[usize::try_from(number % rows).expect("an index")];
         let seed = long.seed.wrapping_mul(1_000_000) + number;
         let steps = long.steps.clone().unwrap_or_else(|| steps(row, seed));
         let through = long.only_program || (number / rows) % 4 == 3;
         let program = long.program.as_deref().filter(|_| through);
-        Self { oracle, row, steps, program, tries: long.tries }
+        Self { oracle, row, steps, program, tries: long.tries, templates }
     }
 
     fn run(&self) -> Result<TwinTally, String> {
@@ -181,9 +190,13 @@ impl<'a> One<'a> {
     }
 
     fn attempt(&self, steps: &[Step]) -> Result<TwinTally, String> {
-        let mut theirs = Tools::reference(self.oracle);
+        let [of_theirs, of_ours] = self.templates;
+        let mut theirs = Tools::reference(self.oracle, of_theirs);
         let mut ours: Box<dyn Side> = match self.program {
-            Some(folder) => Box::new(Tools::new(&folder.join("qemu-img"), &folder.join("qemu-io"))),
+            Some(folder) => {
+                let programs = (folder.join("qemu-img"), folder.join("qemu-io"));
+                Box::new(Tools::new(&programs.0, &programs.1, of_ours))
+            }
             None => Box::new(Library::default()),
         };
         Pair::new(self.oracle, self.row, &mut *ours, &mut theirs)?.run(steps)

@@ -23,6 +23,7 @@ mod script;
 mod shrink;
 mod side;
 mod step;
+mod templates;
 mod tools;
 
 pub use change::Change;
@@ -32,7 +33,7 @@ pub use long::{LongTwin, TwinOutcome, run};
 pub use lower::{Lower, Lowers};
 pub use pair::{Pair, TwinTally};
 pub use place::Place;
-pub use row::{BackingFormat, BackingRow, BackingSize, DataRow, Row};
+pub use row::{BackingFormat, BackingRow, BackingSize, DataRow, Encryption, Row};
 pub use script::steps;
 pub use shrink::shrink;
 pub use side::{Answer, Side};

@@ -4,28 +4,42 @@ use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use holstein::chain::BackingPolicy;
 use holstein::format::{CompressionType, Version};
-use holstein::{CreateOptions, OpenOptions, Preallocation};
+use holstein::luks::{CipherMode, CipherSpec, Format, Hash, Vector};
+use holstein::{CreateOptions, OpenOptions, Preallocation, Secret};
 use holstein_storage::{Create, FileOptions, FileStorage, Storage};
 
-use super::row::DataRow;
+use super::row::{DataRow, Encryption};
 use super::{Place, Row};
+
+/// What opens all images that are encrypted.
+const PASSPHRASE: &str = "correct horse battery";
 
 impl Row {
     /// Whether its name alone does not open it.
     fn needs_options(self) -> bool {
-        self.data.is_some()
+        self.data.is_some() || self.encryption.is_some()
+    }
+
+    /// What tells a program the passphrase.
+    #[must_use]
+    pub fn secret_words(self) -> Vec<OsString> {
+        let object = || vec!["--object".into(), format!("secret,id=s0,data={PASSPHRASE}").into()];
+        self.encryption.map_or_else(Vec::new, |_| object())
     }
 
     /// What a program is told before the name of the image: its format, or that options follow.
     #[must_use]
     pub fn flags(self) -> Vec<OsString> {
-        if self.needs_options() {
-            return vec!["--image-opts".into()];
+        if !self.needs_options() {
+            return vec!["-f".into(), "qcow2".into()];
         }
-        vec!["-f".into(), "qcow2".into()]
+        let mut words = self.secret_words();
+        words.push("--image-opts".into());
+        words
     }
 
     /// The image as a program is told of it behind [`Row::flags`].
@@ -40,6 +54,9 @@ impl Row {
         let mut word = OsString::from("driver=qcow2");
         if no_unref {
             word.push(",discard-no-unref=on");
+        }
+        if self.encryption.is_some() {
+            word.push(",encrypt.key-secret=s0");
         }
         let mut file = |name: &str, path: &Path| {
             word.push(format!(",{name}.driver=file,{name}.filename="));
@@ -84,6 +101,15 @@ impl Row {
             let raw = if data == DataRow::Raw { "on" } else { "off" };
             add(format_args!("data_file={},data_file_raw={raw}", place.data().display()));
         }
+        match self.encryption {
+            None => {}
+            Some(Encryption::Aes) => add(format_args!("encrypt.format=aes,encrypt.key-secret=s0")),
+            Some(Encryption::Luks(cipher)) => {
+                // The time that a passphrase should take is as short as can be.
+                add(format_args!("encrypt.format=luks,encrypt.iter-time=1,encrypt.key-secret=s0"));
+                add(format_args!("{}", cipher_words(cipher)));
+            }
+        }
         let mode = match self.preallocation {
             Preallocation::Off => return words,
             Preallocation::Metadata => "metadata",
@@ -99,7 +125,7 @@ impl Row {
     /// # Errors
     /// I/O, as text.
     pub fn create(self, place: &Place) -> Result<CreateOptions, String> {
-        let options = CreateOptions::new(self.size())
+        let mut options = CreateOptions::new(self.size())
             .version(self.version)
             .cluster_size(self.cluster)
             .refcount_bits(self.refcount_bits)
@@ -110,6 +136,14 @@ impl Row {
                 true => CompressionType::Zstd,
             })
             .preallocation(self.preallocation);
+        options = match self.encryption {
+            None => options,
+            Some(Encryption::Aes) => options.legacy_aes(passphrase()),
+            Some(Encryption::Luks(cipher)) => {
+                let quick = Format { cipher, hash: Hash::Sha256, iter_time: Duration::ZERO };
+                options.luks(quick, passphrase())
+            }
+        };
         let Some(data) = self.data else { return Ok(options) };
         let name = place.data().into_os_string().into_encoded_bytes();
         let file = data_file(place, true, Create::New)?;
@@ -129,12 +163,34 @@ impl Row {
         if self.data.is_some() {
             options = options.data_file(data_file(place, write, Create::No)?);
         }
+        if self.encryption.is_some() {
+            options = options.passphrase(passphrase());
+        }
         if self.small_cache {
             let slice = self.cluster.min(4096);
             options = options.l2_cache_entry_size(slice).l2_cache_size(2 * slice);
         }
         Ok(options)
     }
+}
+
+fn passphrase() -> Secret {
+    Secret::new(PASSPHRASE.as_bytes().to_vec())
+}
+
+/// The options that ask for a cipher.
+fn cipher_words(cipher: CipherSpec) -> String {
+    let mode = match cipher.mode {
+        CipherMode::Xts => "xts",
+        CipherMode::Cbc => "cbc",
+    };
+    let vector = match cipher.vector {
+        Vector::Plain => "plain",
+        Vector::Plain64 => "plain64",
+        Vector::Essiv(_) => "essiv,encrypt.ivgen-hash-alg=sha256",
+    };
+    let bits = cipher.key * 8;
+    format!("encrypt.cipher-alg=aes-{bits},encrypt.cipher-mode={mode},encrypt.ivgen-alg={vector}")
 }
 
 fn data_file(place: &Place, write: bool, create: Create) -> Result<Arc<dyn Storage>, String> {

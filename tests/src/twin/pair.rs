@@ -229,7 +229,8 @@ impl<'a> Pair<'a> {
         }
         let format = change.needs().and_then(|file| self.lowers.format(file));
         let rows = (self.row, change.applied(self.row, format));
-        let looked_at = matches!(change, Change::Version(_)) && !self.now.snapshots.is_empty();
+        let zeros_matter = !self.now.snapshots.is_empty() || self.row.encryption.is_some();
+        let looked_at = matches!(change, Change::Version(_)) && zeros_matter;
         let facts = self.facts(looked_at)?;
         if let Some(known) = Known::bars_change(self.row, change, facts) {
             return self.change_alone(rows, change, known, facts);
@@ -278,7 +279,7 @@ impl<'a> Pair<'a> {
         self.note_below(change);
         let judged = match answer {
             Ok(()) => self.judge_image(rows.1, &place, "our image alone"),
-            Err(said) if known.may_be_refused(rows.0, facts, &said) => {
+            Err(said) if known.may_be_refused(rows.0, change, facts, &said) => {
                 self.judge_image(rows.0, &place, "our image alone")
             }
             Err(said) => Err(format!("refused by us: {said}")),
@@ -312,23 +313,22 @@ impl<'a> Pair<'a> {
         self.close()?;
         let text = |e: holstein::Error| format!("look at theirs: {e}");
         let image = self.open(&self.places[1])?;
-        let placed = |extent: &Extent| extent.kind == ExtentKind::Zero && extent.host.is_some();
-        let any_placed = |size: u64, extent_at: &dyn Fn(u64) -> Result<Extent, holstein::Error>| {
+        let mut look = |size: u64, extent_at: &dyn Fn(u64) -> Result<Extent, holstein::Error>| {
             let mut at = 0;
             while at < size {
                 let extent = extent_at(at).map_err(text)?;
-                if placed(&extent) {
-                    return Ok(true);
-                }
+                let zero = extent.kind == ExtentKind::Zero;
+                facts.zeros |= zero;
+                facts.placed_zeros |= zero && extent.host.is_some();
                 at += extent.len;
             }
-            Ok::<_, String>(false)
+            Ok::<_, String>(())
         };
-        facts.placed_zeros = any_placed(size, &|at| image.extent_at(at, size - at))?;
+        look(size, &|at| image.extent_at(at, size - at))?;
         for name in names {
             let reader = image.snapshot_reader(&*name).map_err(text)?;
             let size = reader.virtual_size();
-            facts.placed_zeros |= any_placed(size, &|at| reader.extent_at(at, size - at))?;
+            look(size, &|at| reader.extent_at(at, size - at))?;
         }
         facts.compressed_end = image.extent_at(size - 1, 1).map_err(text)?.compressed;
         Ok(facts)
@@ -344,8 +344,9 @@ impl<'a> Pair<'a> {
     /// or space: of others QEMU writes some and fails with some.
     fn is_fair(&mut self, op: Op) -> Result<bool, String> {
         let Op::Compressed { at, len } = op else { return Ok(true) };
-        // Both refuse it, the reference when it makes what was put off.
-        if self.row.data.is_some() {
+        // Both refuse it beside a data file, the reference when it makes what was put off. In an
+        // encrypted image it leaves the stream plain, which ours refuses.
+        if self.row.data.is_some() || self.row.encryption.is_some() {
             return Ok(false);
         }
         let whole = len.is_multiple_of(self.row.cluster) || at + len == self.now.sizes[0];

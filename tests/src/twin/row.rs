@@ -2,6 +2,7 @@
 
 use holstein::Preallocation;
 use holstein::format::Version;
+use holstein::luks::CipherSpec;
 use holstein_testkit::{DiskModel, Pattern};
 use holstein_units::SECTOR;
 
@@ -29,12 +30,23 @@ pub struct Row {
     pub backing: Option<BackingRow>,
     /// Where its payload is, if it is in a file of its own.
     pub data: Option<DataRow>,
+    /// How its payload is encrypted.
+    pub encryption: Option<Encryption>,
     /// What is done for its space when it is made.
     pub preallocation: Preallocation,
     /// Discarded clusters keep their place.
     pub no_unref: bool,
     /// Holstein has room for two slices of tables only.
     pub small_cache: bool,
+}
+
+/// How payload is encrypted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encryption {
+    /// With the cipher of the first days of the format.
+    Aes,
+    /// Under LUKS.
+    Luks(CipherSpec),
 }
 
 /// What a file with the payload is.

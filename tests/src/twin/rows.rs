@@ -2,9 +2,10 @@
 
 use holstein::Preallocation;
 use holstein::format::Version;
+use holstein::luks::{CipherMode, CipherSpec, Hash, Vector};
 
 use super::Lower;
-use super::row::{BackingFormat, BackingRow, BackingSize, DataRow, Row};
+use super::row::{BackingFormat, BackingRow, BackingSize, DataRow, Encryption, Row};
 
 impl Row {
     const fn new(name: &'static str, version: Version, cluster: u64, refcount_bits: u32) -> Self {
@@ -18,6 +19,7 @@ impl Row {
             zstd: false,
             backing: None,
             data: None,
+            encryption: None,
             preallocation: Preallocation::Off,
             no_unref: false,
             small_cache: false,
@@ -60,6 +62,19 @@ impl Row {
         Self { data: Some(data), ..self }
     }
 
+    const fn aes(self) -> Self {
+        Self { encryption: Some(Encryption::Aes), ..self }
+    }
+
+    const fn luks(self, key: usize, mode: CipherMode, vector: Vector) -> Self {
+        Self { encryption: Some(Encryption::Luks(CipherSpec { key, mode, vector })), ..self }
+    }
+
+    /// With the cipher that is taken if nothing is said.
+    const fn xts(self) -> Self {
+        self.luks(32, CipherMode::Xts, Vector::Plain64)
+    }
+
     const fn small_cache(self) -> Self {
         Self { small_cache: true, ..self }
     }
@@ -71,6 +86,7 @@ impl Row {
         use BackingSize::{Equal, Longer, Shorter};
         use DataRow::{Mapped, Raw as Plain};
         const K: u64 = 1 << 10;
+        const ESSIV: Vector = Vector::Essiv(Hash::Sha256);
         vec![
             Self::v2("v2-512", 512),
             Self::v2("v2-64k", 64 * K),
@@ -132,6 +148,23 @@ impl Row {
             Self::v3("v3-64k-plain", 64 * K, 16).beside(Plain),
             Self::v3("v3-1k-plain-falloc", K, 16).beside(Plain).preallocated(Preallocation::Falloc),
             Self::v3("v3-16k-plain-extended", 16 * K, 16).beside(Plain).extended(),
+            Self::v2("v2-4k-aes", 4 * K).aes(),
+            Self::v3("v3-64k-aes", 64 * K, 16).aes(),
+            Self::v3("v3-512-aes-qcow2-longer", 512, 16).aes().over(Qcow2, Longer),
+            Self::v3("v3-16k-aes-extended", 16 * K, 16).aes().extended(),
+            Self::v2("v2-4k-luks", 4 * K).xts(),
+            Self::v3("v3-64k-luks", 64 * K, 16).xts(),
+            Self::v3("v3-4k-luks-128", 4 * K, 16).luks(16, CipherMode::Xts, Vector::Plain64),
+            Self::v3("v3-64k-luks-128-cbc-essiv", 64 * K, 16).luks(16, CipherMode::Cbc, ESSIV),
+            Self::v3("v3-8k-luks-cbc", 8 * K, 64).luks(32, CipherMode::Cbc, Vector::Plain64),
+            Self::v3("v3-512-luks-essiv", 512, 16).luks(32, CipherMode::Xts, ESSIV),
+            Self::v3("v3-16k-luks-extended", 16 * K, 16).xts().extended(),
+            Self::v3("v3-32k-luks-extended-raw", 32 * K, 16).xts().extended().over(Raw, Shorter),
+            Self::v3("v3-64k-luks-qcow2-longer", 64 * K, 8).xts().over(Qcow2, Longer),
+            Self::v3("v3-4k-luks-lazy-qcow2", 4 * K, 16).xts().lazy().over(Qcow2, Equal),
+            Self::v3("v3-16k-luks-no-unref-zstd", 16 * K, 16).xts().no_unref().zstd(),
+            Self::v3("v3-4k-luks-data", 4 * K, 16).xts().beside(Mapped),
+            Self::v3("v3-2m-luks-small-cache", 2048 * K, 1).xts().small_cache(),
         ]
     }
 
@@ -155,7 +188,7 @@ mod tests {
     #[test]
     fn rows_have_names_of_their_own() {
         let all = Row::all();
-        assert!(all.len() >= 54);
+        assert!(all.len() >= 71);
         for row in &all {
             assert_eq!(Row::by_name(row.name), Ok(*row));
         }

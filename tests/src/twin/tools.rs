@@ -3,11 +3,13 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
 
 use holstein::format::Version;
 use holstein_testkit::Oracle;
 
 use super::lower::bytes_of;
+use super::templates::Templates;
 use super::{Answer, BackingFormat, Change, Place, Row, Side};
 use crate::moment::bytes;
 use crate::{Op, name};
@@ -23,20 +25,21 @@ pub struct Tools {
     careful: bool,
     /// Snapshots that were made and not deleted.
     snapshots: u64,
+    templates: Arc<Templates>,
 }
 
 impl Tools {
     /// The programs at these paths.
     #[must_use]
-    pub fn new(img: &Path, io: &Path) -> Self {
-        let (img, io) = (img.to_owned(), io.to_owned());
-        Self { img, io, commands: Vec::new(), careful: false, snapshots: 0 }
+    pub fn new(img: &Path, io: &Path, templates: &Arc<Templates>) -> Self {
+        let (img, io, templates) = (img.to_owned(), io.to_owned(), Arc::clone(templates));
+        Self { img, io, commands: Vec::new(), careful: false, snapshots: 0, templates }
     }
 
     /// QEMU's own.
     #[must_use]
-    pub fn reference(oracle: &Oracle) -> Self {
-        Self { careful: true, ..Self::new(oracle.qemu_img(), oracle.qemu_io()) }
+    pub fn reference(oracle: &Oracle, templates: &Arc<Templates>) -> Self {
+        Self { careful: true, ..Self::new(oracle.qemu_img(), oracle.qemu_io(), templates) }
     }
 
     /// Runs the image program; the answer has what it said when it failed.
@@ -106,7 +109,7 @@ impl Tools {
             return Ok(());
         }
         let mut command = Command::new(&self.io);
-        command.args(["-d", "unmap", "--image-opts"]);
+        command.args(["-d", "unmap", "--image-opts"]).args(row.secret_words());
         for line in self.commands.drain(..) {
             command.args(["-c", &line]);
         }
@@ -144,8 +147,9 @@ impl Side for Tools {
             create.extend(words(&format!("-b {} -F {}", Place::BELOW, below.format.word())));
         }
         create.extend(words(&format!("-o {}", row.create_words(place))));
+        create.extend(row.secret_words());
         create.extend([place.image().into(), row.size().to_string().into()]);
-        self.img_ok(&create)
+        self.templates.make(row, place, &mut || self.img_ok(&create))
     }
 
     fn perform(
