@@ -61,7 +61,7 @@ pub use listed::{Listed, Presence, name};
 pub use long_options::{each_option, number};
 pub use moment::{Moment, Sharing};
 pub use name::Name;
-pub use named::{Sources, code_spans, document, table_rows};
+pub use named::{Sources, code_spans, document, table_rows, texts};
 pub use op::Op;
 pub use program::Program;
 pub use recorded::Recorded;

@@ -13,6 +13,27 @@ pub fn document(path: &str) -> io::Result<String> {
     fs::read_to_string(root().join(path))
 }
 
+/// All Rust sources below `folder`, one behind the other, with text that goes on in the next line in one.
+///
+/// # Errors
+/// One cannot be read.
+pub fn texts(folder: &str) -> io::Result<String> {
+    let mut all = String::new();
+    for file in rust_files(&root().join(folder))? {
+        let text = fs::read_to_string(file)?;
+        for line in text.lines() {
+            match line.strip_suffix('\\') {
+                Some(part) => all.push_str(part.trim_start()),
+                None => {
+                    all.push_str(line.trim_start());
+                    all.push('\n');
+                }
+            }
+        }
+    }
+    Ok(all)
+}
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }

@@ -7,6 +7,8 @@ mod local_time;
 mod nbd;
 mod node;
 mod objects;
+#[cfg(test)]
+mod option_table;
 mod out;
 mod personality;
 mod text;

@@ -58,6 +58,16 @@ pub(crate) fn error_line(message: &str) {
     error_text(&format!("{}: {message}\n", crate::personality::name()));
 }
 
+/// Says that the events of `--trace` are not there: they are those of the reference's own code.
+pub(crate) fn no_trace_event(spec: &str) {
+    let name = spec.strip_prefix("enable=").unwrap_or(spec);
+    error_line(&if name.contains(['*', '=', ',', '-']) || matches!(name, "help" | "?") {
+        format!("warning: there are no trace events, '{spec}' has no effect")
+    } else {
+        format!("warning: trace event '{name}' does not exist")
+    });
+}
+
 /// Prints a failure with `prefix` before its message, and its hint on a line of its own.
 pub(crate) fn report(prefix: &str, error: &DiskError) {
     let hint = error.hint().map(|hint| format!("{hint}\n")).unwrap_or_default();

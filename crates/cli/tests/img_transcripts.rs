@@ -11,9 +11,12 @@ mod common;
 
 use std::error::Error;
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+
+use holstein_storage::{FileOptions, FileStorage, LockMode};
 
 type TestResult = Result<(), Box<dyn Error>>;
 
@@ -140,6 +143,7 @@ transcripts!(
     compress,
     convert,
     create,
+    creation_values,
     data_file,
     dd,
     encrypt,
@@ -151,6 +155,8 @@ transcripts!(
     info,
     map,
     measure,
+    node_options,
+    open_values,
     options,
     overlap,
     resize,
@@ -306,6 +312,84 @@ fn bitmaps_that_are_lost_are_told_of_and_the_status_says_so() -> TestResult {
     }
     let info = run("qemu-img info a.qcow2")?;
     assert!(String::from_utf8_lossy(&info.stdout).contains("in-use"), "{info:?}");
+    Ok(())
+}
+
+#[test]
+fn locks_of_others_are_minded_unless_options_say_otherwise() -> TestResult {
+    let scratch = Scratch::new("locks")?;
+    let (dir, bin) = (scratch.join("ours"), scratch.join("bin"));
+    assert!(shell("qemu-img create -q -f qcow2 a.qcow2 1M", &dir, &bin)?.status.success());
+    let mut writer = Command::new(bin.join("qemu-io"))
+        .arg("a.qcow2")
+        .current_dir(&dir)
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()?;
+    // The answer to a command says that the image is open.
+    let (mut to, from) = (writer.stdin.take(), writer.stdout.take());
+    to.as_mut().ok_or("its input")?.write_all(b"length\n")?;
+    let mut answer = String::new();
+    BufReader::new(from.ok_or("its output")?).read_line(&mut answer)?;
+    for (line, held) in [
+        ("qemu-img map a.qcow2", true),
+        ("qemu-img map --image-opts driver=qcow2,file.locking=on,file.filename=a.qcow2", true),
+        ("qemu-img map --image-opts driver=qcow2,file.locking=auto,file.filename=a.qcow2", true),
+        ("qemu-img map --image-opts driver=qcow2,file.locking=off,file.filename=a.qcow2", false),
+        ("qemu-img map --image-opts driver=qcow2,force-share=off,file.filename=a.qcow2", true),
+        ("qemu-img map --image-opts driver=qcow2,force-share=on,file.filename=a.qcow2", false),
+        ("qemu-img map --image-opts driver=qcow2,file.force-share=on,file.filename=a.qcow2", false),
+        ("qemu-img map -U a.qcow2", false),
+    ] {
+        let output = shell(line, &dir, &bin)?;
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.success(), !held, "{line}: {text}");
+        assert_eq!(text.contains("Failed to get shared \"write\" lock"), held, "{line}: {text}");
+    }
+    drop(to);
+    assert!(writer.wait()?.success());
+    Ok(())
+}
+
+#[test]
+fn who_reads_opens_for_reading_whatever_could_be_written() -> TestResult {
+    let scratch = Scratch::new("readers")?;
+    let (dir, bin) = (scratch.join("ours"), scratch.join("bin"));
+    assert!(shell("qemu-img create -q -f qcow2 a.qcow2 1M", &dir, &bin)?.status.success());
+    // Somebody who reads and lets nobody write.
+    let held = FileOptions { lock: LockMode::Read, ..FileOptions::default() };
+    let held = FileStorage::open(dir.join("a.qcow2"), &held)?;
+    let given = "--image-opts driver=qcow2,read-only=off,file.filename=a.qcow2";
+    for (line, opened) in [
+        (format!("qemu-img map {given}"), true),
+        (format!("qemu-img convert -O raw {given} x.raw"), true),
+        (format!("qemu-io -r -c 'write -q 0 512' {given}"), false),
+    ] {
+        let output = shell(&line, &dir, &bin)?;
+        assert_eq!(output.status.success(), opened, "{line}: {output:?}");
+    }
+    drop(held);
+    Ok(())
+}
+
+#[test]
+fn trace_events_are_said_not_to_be_there() -> TestResult {
+    let scratch = Scratch::new("trace")?;
+    let (dir, bin) = (scratch.join("ours"), scratch.join("bin"));
+    let run = |line: &str| shell(line, &dir, &bin);
+    assert!(run("qemu-img create -q -f qcow2 a.qcow2 1M")?.status.success());
+    for (spec, text) in [
+        ("qcow2_writev_start_req", "warning: trace event 'qcow2_writev_start_req' does not exist"),
+        ("enable=nosuch", "warning: trace event 'nosuch' does not exist"),
+        ("qcow2_*", "warning: there are no trace events, 'qcow2_*' has no effect"),
+        ("file=log", "warning: there are no trace events, 'file=log' has no effect"),
+    ] {
+        for command in ["qemu-img -T '@' info a.qcow2", "qemu-io --trace '@' -c length a.qcow2"] {
+            let output = run(&command.replace('@', spec))?;
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(output.status.success() && said.contains(text), "{command}, {spec}: {said}");
+        }
+    }
     Ok(())
 }
 

@@ -64,9 +64,7 @@ impl AmendList {
         let mut given: Vec<(&'static str, String)> = Vec::new();
         let find = |name: &str| AMEND.iter().find(|known| known.name == name);
         for pair in parse_list(list) {
-            let known_bare = pair.value.is_none() && find(&pair.key).is_some();
-            let (key, value) =
-                if known_bare { (pair.key, "on".to_owned()) } else { pair.flag_form() };
+            let (key, value) = pair.flag_form();
             let Some(known) = find(&key) else {
                 let error = DiskError::invalid(format!("Invalid parameter '{key}'"));
                 return Err(if CreateList::qcow2_has(&key) {
@@ -249,6 +247,12 @@ fn judge_downgrade(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_table_of_options_has_those_that_can_be_amended() {
+        let known = AMEND.iter().map(|known| known.name.to_owned());
+        assert_eq!(crate::option_table::listed("Changes of an image"), known.collect());
+    }
 
     #[test]
     fn values_are_checked_and_the_last_counts() {

@@ -1,10 +1,10 @@
 //! `compare`: whether two images have the same content.
 
-use super::images::{cache_mode, open_image};
+use super::images::{cache_mode, named_as, open_image};
 use super::progress::Progress;
 use super::{Args, Command, Failure, Outcome};
 use crate::disk::{Disk, DiskError, Status};
-use crate::node::{CacheMode, ImageRef, OpenFlags};
+use crate::node::{CacheMode, OpenFlags};
 use crate::out::say;
 use crate::text::{Operands, Opt};
 use crate::zero::is_zero;
@@ -66,8 +66,7 @@ fn run(args: &Args) -> Outcome {
         .map_err(|failure| failure.with_status(2))?;
     let flags = OpenFlags { share: args.has("share"), cache, ..OpenFlags::READ };
     let open = |name: &str, format: Option<&str>| {
-        let image = ImageRef::of(name, format, args.has("image-opts")).map_err(Failure::from);
-        image
+        named_as(name, format, args)
             .and_then(|image| open_image(image, &flags, args))
             .map_err(|failure| failure.with_status(2))
     };

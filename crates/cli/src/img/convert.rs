@@ -6,7 +6,7 @@ use super::convert_bitmaps::{SourceBitmaps, no_bitmaps, refuse_target};
 use super::convert_copy::{CopyOptions, copy};
 use super::convert_source::Sources;
 use super::create_list::{CreateFormat, CreateList, help};
-use super::images::{cache_mode, open_files, open_image};
+use super::images::{cache_mode, named, open_files, open_image};
 use super::make::make_image;
 use super::progress::Progress;
 use super::snapshot_word::SnapshotWord;
@@ -292,7 +292,7 @@ fn open_sources(plan: &Plan<'_>, cache: CacheMode) -> Result<(Sources, WantedBit
     let flags = OpenFlags { share: args.has("share"), cache, ..OpenFlags::READ };
     let mut disks = Vec::with_capacity(plan.sources.len());
     for name in plan.sources {
-        let image = ImageRef::of(name, args.last("format"), args.has("image-opts"))?;
+        let image = named(name, args)?;
         let prefix = format!("Could not open '{}': ", image.text);
         let layer = open_files(image, &flags)?;
         let disk =

@@ -202,10 +202,8 @@ impl CreateList {
     pub(super) fn parse(format: CreateFormat, list: &str) -> Result<Self, DiskError> {
         let mut options = Self::new(format);
         for pair in parse_list(list) {
-            let bare = pair.value.is_none();
-            let known_bare = bare && options.find(&pair.key).is_some();
-            let (key, value) =
-                if known_bare { (pair.key, "on".to_owned()) } else { pair.flag_form() };
+            // Also where an option's own name begins with `no`, as for the reference.
+            let (key, value) = pair.flag_form();
             options.set(&key, &value)?;
         }
         Ok(options)
@@ -370,8 +368,14 @@ mod tests {
             list.expect("the list is well formed").shown(),
             "size=1024 preallocation=full nocow=off"
         );
-        let list = CreateList::parse(CreateFormat::Raw, "nocow");
-        assert_eq!(list.expect("the list is well formed").shown(), "nocow=on");
+        let list = CreateList::parse(CreateFormat::Raw, "nocow").map_err(|error| error.to_string());
+        assert_eq!(list, Err("Invalid parameter 'cow'".to_owned()));
+    }
+
+    #[test]
+    fn the_table_of_options_has_those_of_new_images() {
+        let own = QCOW2.iter().chain(FILE).map(|known| known.name.to_owned());
+        assert_eq!(crate::option_table::listed("New images"), own.collect());
     }
 
     #[test]

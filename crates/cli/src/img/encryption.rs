@@ -131,6 +131,11 @@ fn luks_format(list: &CreateList, prefix: &str) -> Result<Format, DiskError> {
     }
     let ivgen_hash =
         value("ivgen-hash-alg").map(|name| hash("ivgen-hash-alg", name)).transpose()?;
+    if ivgen_hash.is_some() && ivgen != "essiv" {
+        return Err(DiskError::unsupported(format!(
+            "{prefix}ivgen-hash-alg has no meaning for {prefix}ivgen-alg={ivgen}"
+        )));
+    }
     format.cipher.vector = match ivgen {
         "plain" => Vector::Plain,
         "plain64" => Vector::Plain64,
@@ -188,6 +193,10 @@ mod tests {
             ("encrypt.cipher-alg=serpent-256", "Algorithm 'serpent-256' not supported"),
             ("encrypt.cipher-mode=ctr", "Unsupported cipher mode ctr"),
             ("encrypt.hash-alg=md5", "Hash algorithm 'md5' not supported"),
+            (
+                "encrypt.ivgen-hash-alg=sha1",
+                "encrypt.ivgen-hash-alg has no meaning for encrypt.ivgen-alg=plain64",
+            ),
         ] {
             assert_eq!(of(list), Err(text.to_owned()), "{list}");
         }

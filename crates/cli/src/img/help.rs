@@ -15,7 +15,7 @@ pub(super) fn print_top(commands: &[&Command]) {
     say!("Standard options:\n");
     say!("  -h, --help           show this help and exit\n");
     say!("  -V, --version        show version information and exit\n");
-    say!("  -T, --trace SPEC     accepted for scripts; there are no trace events\n\n");
+    say!("  -T, --trace SPEC     accepted with a warning: there are no trace events\n\n");
     say!("Commands ('{name} COMMAND --help' tells more):\n\n");
     for command in commands {
         say!("  {:<10} {}\n", command.name, command.summary);

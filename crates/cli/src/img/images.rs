@@ -23,7 +23,16 @@ pub(super) fn open_files(image: ImageRef, flags: &OpenFlags) -> Result<Layer, Fa
 
 /// The image that an operand names, with the command's `-f` and `--image-opts`.
 pub(super) fn named(text: &str, args: &Args) -> Result<ImageRef, Failure> {
-    Ok(ImageRef::of(text, args.last("format"), args.has("image-opts"))?)
+    named_as(text, args.last("format"), args)
+}
+
+/// The image that an operand names, with a format and the command's `--image-opts`.
+pub(super) fn named_as(text: &str, format: Option<&str>, args: &Args) -> Result<ImageRef, Failure> {
+    let image = ImageRef::of(text, format, args.has("image-opts"))?;
+    if args.has("share") && image.options.refuses_share() {
+        return Err(Failure::message("--force-share/-U conflicts with image options"));
+    }
+    Ok(image)
 }
 
 /// The cache mode of an option, or the default; `what` is what the message calls the option.

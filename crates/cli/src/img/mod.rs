@@ -81,7 +81,7 @@ pub(crate) fn run(args: &[String]) -> u8 {
             return 1;
         }
     };
-    for (option, _) in &parsed.options {
+    for (option, value) in &parsed.options {
         match *option {
             "help" => {
                 help::print_top(COMMANDS);
@@ -91,8 +91,7 @@ pub(crate) fn run(args: &[String]) -> u8 {
                 help::print_version();
                 return 0;
             }
-            // Trace events are those of the reference's code: there are none here to switch on.
-            _ => {}
+            _ => out::no_trace_event(value),
         }
     }
     let Some((command, rest)) = parsed.operands.split_first() else {

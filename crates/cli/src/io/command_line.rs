@@ -114,8 +114,7 @@ impl CommandLine {
                         return Err(Failed);
                     }
                 },
-                // There are no trace events; asking for some does no harm.
-                "T" => {}
+                "T" => out::no_trace_event(&value),
                 letter => take_letter(&mut line.how, letter, &value)?,
             }
         }
@@ -180,7 +179,7 @@ Runs commands on a disk: of -c, else of standard input.
   -m, --misalign       use buffers that do not begin at a page
   -U, --force-share    share the file with whoever has it locked
   --object OBJECT      define an object, such as a secret
-  -T, --trace SPEC     accepted, without effect
+  -T, --trace SPEC     accepted with a warning: there are no trace events
   -h, --help           show this text and exit
   -V, --version        show the version and exit
 

@@ -117,6 +117,14 @@ impl Opened {
         how: HowToOpen,
         objects: &Objects,
     ) -> Result<Self, Failed> {
+        let mut how = how;
+        let read_only = how.options.clone().take_bool("read-only");
+        if how.flags.share && how.options.refuses_share() {
+            out::error_line("-U conflicts with image options");
+            return Err(Failed);
+        }
+        // The option of the node wins over that of the command.
+        how.flags.writable |= matches!(read_only, Ok(Some(false)));
         let mut image = match name {
             Some(name) => ImageRef::named(name, format),
             None => ImageRef { format: format.map(str::to_owned), ..ImageRef::default() },

@@ -361,8 +361,7 @@ impl CommandLine {
             "fork" => self.fork = true,
             "pid-file" => self.pid_file = Some(value),
             "backing-policy" => choose_backing_policy(&value)?,
-            // There are no trace events; asking for some does no harm.
-            _ => {}
+            _ => out::no_trace_event(&value),
         }
         Ok(None)
     }

@@ -63,7 +63,7 @@ What:
       --discard MODE        what becomes of discards: ignore or unmap
       --detect-zeroes MODE  what becomes of zeros: off, on or unmap
       --object OBJECT       define an object, such as a secret
-  -T, --trace SPEC          accepted, without effect
+  -T, --trace SPEC          accepted with a warning: there are no trace events
   -h, --help                show this text and exit
   -V, --version             show the version and exit
 "

@@ -156,7 +156,8 @@ fn next(
 /// How a backing file is opened.
 fn flags_below(generic: &Generic) -> OpenFlags {
     let cache = CacheMode { write_through: false, ..generic.cache };
-    OpenFlags { share: generic.share, cache, ..OpenFlags::READ }
+    let auto_read_only = generic.auto_read_only;
+    OpenFlags { share: generic.share, auto_read_only, cache, ..OpenFlags::READ }
 }
 
 /// Says how far below the image on top an error is; names are in the errors of files alone.

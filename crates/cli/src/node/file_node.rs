@@ -8,6 +8,8 @@ use holstein_storage::{
 };
 use holstein_units::HostOffset;
 
+use super::generic::read_only_node;
+use super::keep_space::under_options;
 use super::layer::{MAX_DEPTH, open_tree};
 use super::lock_wait::{named, open_when_free};
 use super::probe::PROBE_LEN;
@@ -202,6 +204,7 @@ fn open_file(
     lock: &mut dyn FnMut(&[u8]) -> Result<LockKind, DiskError>,
 ) -> Result<FileNode, DiskError> {
     let generic = Generic::take(&mut options, flags, false)?;
+    generic.check_below()?;
     let filename = options.take_text("filename")?.unwrap_or_default();
     let locking = take_locking(&mut options)?;
     take_host_options(&mut options, &generic)?;
@@ -245,21 +248,27 @@ fn open_file(
         open_when_free(Path::new(&filename), &file_options)
     };
     let file = match open(generic.writable) {
+        // Whoever asks for writing does not get it, but a node that could be read.
         Err(OpenError::Io { source, .. })
             if generic.writable && generic.auto_read_only && forbids_writing(&source) =>
         {
-            open(false)
+            return Err(match open(false) {
+                Ok(_) => read_only_node(),
+                Err(error) => open_error(&error),
+            });
         }
         opened => opened,
     };
     let file = Arc::new(file.map_err(|error| open_error(&error))?);
+    generic.check_writer(flags)?;
     let driver = match (special, file.is_block_device()) {
         (false, true) => Driver::HostDevice,
         _ => driver,
     };
+    let storage = Arc::clone(&file) as Arc<dyn Storage>;
     Ok(FileNode {
         identity: Some(file.identity()),
-        storage: Arc::clone(&file) as Arc<dyn Storage>,
+        storage: under_options(storage, &generic),
         driver: driver.name(),
         name: filename,
         child: None,
@@ -315,7 +324,12 @@ fn take_locking(options: &mut Options) -> Result<bool, DiskError> {
     }
 }
 
-/// Options about how requests are made; all of them are hints that do not change results.
+/// Options about how requests are made, each judged by its values.
+///
+/// None of those that are taken can change what a request does here. Under `aio` all values give the
+/// same results, and every request is a system call of its own: no batch is larger than
+/// `aio-max-batch` allows. `drop-cache` is about the page cache after a migration, which nothing here
+/// does.
 fn take_host_options(options: &mut Options, generic: &Generic) -> Result<(), DiskError> {
     match options.take_text("aio")?.as_deref() {
         None | Some("threads" | "io_uring") => {}
@@ -370,5 +384,44 @@ pub(crate) fn probed_lock(start: &[u8]) -> LockKind {
     match probe(start) {
         Probed::Raw => LockKind::Raw,
         Probed::Qcow2 | Probed::Other(_) => LockKind::Format,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(options: Options) -> Result<FileNode, String> {
+        let mut lock = |_: &[u8]| Ok(LockKind::Raw);
+        open_file(Driver::File, options, &OpenFlags::READ, &mut lock)
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_table_of_options_has_those_of_files() {
+        let options = Options::default();
+        let asked = options.asked.clone();
+        assert!(open(options).is_err(), "a file has a name");
+        let every = crate::option_table::listed("Every node");
+        let own = asked.keys().into_iter().filter(|key| !every.contains(key)).collect();
+        assert_eq!(crate::option_table::listed("Files"), own);
+    }
+
+    #[test]
+    fn what_a_node_of_bytes_cannot_do_is_refused() {
+        let later = "is not available in this version";
+        for (text, error) in [
+            ("pr-manager=x", format!("the option 'pr-manager' {later}")),
+            ("x-check-cache-dropped=on", format!("the option 'x-check-cache-dropped' {later}")),
+            (
+                "detect-zeroes=on",
+                "the option 'detect-zeroes' is not available for a node under another in this \
+                 version"
+                    .to_owned(),
+            ),
+        ] {
+            let options = Options::parse(&format!("filename=x,{text}"), None);
+            assert_eq!(open(options).err(), Some(error), "{text}");
+        }
     }
 }

@@ -1,7 +1,10 @@
 //! Options that every node has.
 
+use std::collections::BTreeSet;
+
 use super::{CacheMode, OpenFlags, Options};
 use crate::disk::DiskError;
+use crate::text::Json;
 
 /// What to do about writes of zeros.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,7 +47,7 @@ impl Generic {
         top: bool,
     ) -> Result<Self, DiskError> {
         let read_only = options.take_bool("read-only")?;
-        let auto_read_only = options.take_bool("auto-read-only")?.unwrap_or(false);
+        let auto_read_only = options.take_bool("auto-read-only")?.unwrap_or(flags.auto_read_only);
         let share = options.take_bool("force-share")?;
         let direct = options.take_bool("cache.direct")?;
         let no_flush = options.take_bool("cache.no-flush")?;
@@ -72,7 +75,8 @@ impl Generic {
         check_node_name(options)?;
         let writable = flags.writable && !read_only.unwrap_or(false);
         let share = share.unwrap_or(flags.share);
-        if share && writable {
+        // Who only reads is content with a node that could be written; the option is still an offer.
+        if share && (writable || read_only == Some(false)) {
             return Err(DiskError::invalid(
                 "force-share=on can only be used with read-only images",
             ));
@@ -86,10 +90,33 @@ impl Generic {
         Ok(Self { writable, auto_read_only, share, cache, discard, detect_zeroes })
     }
 
+    /// Refuses a node that is for reading only where its user writes.
+    ///
+    /// # Errors
+    /// The option `read-only` is on, and the flags ask for writing.
+    pub(super) fn check_writer(&self, flags: &OpenFlags) -> Result<(), DiskError> {
+        if flags.writable && !self.writable { Err(read_only_node()) } else { Ok(()) }
+    }
+
+    /// Refuses what only a disk can do, for a node that is the bytes under one.
+    ///
+    /// # Errors
+    /// Writes of zeros are to be detected.
+    pub(super) fn check_below(&self) -> Result<(), DiskError> {
+        match self.detect_zeroes {
+            DetectZeroes::Off => Ok(()),
+            DetectZeroes::On | DetectZeroes::Unmap => Err(DiskError::unsupported(
+                "the option 'detect-zeroes' is not available for a node under another in this \
+                 version",
+            )),
+        }
+    }
+
     /// What a node below inherits.
     pub(crate) fn child_flags(&self) -> OpenFlags {
         OpenFlags {
             writable: self.writable,
+            auto_read_only: self.auto_read_only,
             share: self.share,
             cache: CacheMode { write_through: false, ..self.cache },
             discard: true,
@@ -98,9 +125,35 @@ impl Generic {
     }
 }
 
+/// A node cannot be written that has to be.
+pub(super) fn read_only_node() -> DiskError {
+    DiskError::new(libc::EACCES, "Block node is read-only")
+}
+
+/// Refuses a name that two nodes of one image have.
+///
+/// # Errors
+/// There is one.
+pub(super) fn check_names(options: &Options) -> Result<(), DiskError> {
+    let mut names = BTreeSet::new();
+    for (key, value) in options.entries() {
+        if let (true, Json::Str(name)) = (key == NODE_NAME || key.ends_with(DOT_NODE_NAME), value)
+            && !names.insert(name)
+        {
+            let text = format!("Duplicate nodes with node-name='{name}'");
+            return Err(DiskError::invalid(text));
+        }
+    }
+    Ok(())
+}
+
+/// The option of a node's name, at the top of a tree and further down.
+const NODE_NAME: &str = "node-name";
+const DOT_NODE_NAME: &str = ".node-name";
+
 /// A node's name only has to be well formed: nothing refers to it from a command line.
 fn check_node_name(options: &mut Options) -> Result<(), DiskError> {
-    let Some(name) = options.take_text("node-name")? else { return Ok(()) };
+    let Some(name) = options.take_text(NODE_NAME)? else { return Ok(()) };
     let well_formed = name.starts_with(|c: char| c.is_ascii_alphabetic())
         && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_'));
     match (well_formed, name.len()) {
@@ -119,6 +172,13 @@ mod tests {
         let generic = Generic::take(&mut options, &flags, true).map_err(|e| e.to_string())?;
         assert!(options.is_empty(), "{text} is all generic");
         Ok(generic)
+    }
+
+    #[test]
+    fn the_table_of_options_has_those_of_every_node() {
+        let mut options = Options::default();
+        Generic::take(&mut options, &OpenFlags::READ, true).expect("none is needed");
+        assert_eq!(crate::option_table::listed("Every node"), options.asked.keys());
     }
 
     #[test]

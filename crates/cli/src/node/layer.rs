@@ -2,10 +2,12 @@
 
 use super::file_node::{LockKind, probed_lock};
 use super::filter::open_filter;
+use super::generic::check_names;
 use super::protocol::parse_filename;
 use super::qcow2_options::no_node;
 use super::{Driver, FileNode, Generic, ImageRef, OpenFlags, Options, Probed, probe};
 use crate::disk::DiskError;
+use crate::out;
 use crate::text::Json;
 
 /// Nodes may stand on each other this deep.
@@ -41,6 +43,7 @@ pub(crate) struct Layer {
 pub(crate) fn open_layer(image: ImageRef, flags: &OpenFlags) -> Result<Layer, DiskError> {
     let explicit = image.format.clone();
     let (filename, options) = image.into_parts()?;
+    check_names(&options)?;
     open_named(filename, options, explicit, flags, 0)
 }
 
@@ -56,7 +59,20 @@ pub(super) fn open_tree(
     open_named(None, options, None, flags, depth)
 }
 
+/// Opens the nodes; the one on top is written to where the flags say so.
 fn open_named(
+    filename: Option<String>,
+    options: Options,
+    explicit: Option<String>,
+    flags: &OpenFlags,
+    depth: usize,
+) -> Result<Layer, DiskError> {
+    let layer = open_driver(filename, options, explicit, flags, depth)?;
+    layer.generic.check_writer(flags)?;
+    Ok(layer)
+}
+
+fn open_driver(
     filename: Option<String>,
     mut options: Options,
     explicit: Option<String>,
@@ -73,9 +89,15 @@ fn open_named(
     let generic = Generic::take(&mut options, flags, depth == 0)?;
     match driver {
         Some(driver @ (Driver::NullCo | Driver::NullAio)) => {
+            let own = format!("{}://", driver.name());
+            if filename.is_some_and(|filename| filename != own) {
+                return Err(DiskError::invalid(format!(
+                    "The only allowed filename for this driver is '{own}'"
+                )));
+            }
             let tree = tree_of(driver.name(), &options, None);
             let name = match options.is_empty() {
-                true => format!("{}://", driver.name()),
+                true => own,
                 false => format!("json:{}", tree.compact()),
             };
             let flags = *flags;
@@ -127,6 +149,11 @@ fn open_format(
     flags: &OpenFlags,
     depth: usize,
 ) -> Result<Layer, DiskError> {
+    if options.entries().iter().any(|(key, value)| key == "backing" && *value == Json::str("")) {
+        out::error_line(
+            "warning: Use of \"backing\": \"\" is deprecated; use \"backing\": null instead",
+        );
+    }
     if let Some(node) = options.take_text("file")? {
         return Err(no_node(&node));
     }

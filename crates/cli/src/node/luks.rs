@@ -26,7 +26,8 @@ pub(super) fn luks_facts(header: &Header) -> Json {
 fn facts(header: &Header, named: bool) -> Json {
     let (mode, iv) = header.cipher_mode.split_once('-').unwrap_or((&header.cipher_mode, "plain"));
     let (iv, iv_hash) = match iv.split_once(':') {
-        Some((iv, hash)) => (iv, Some(hash)),
+        // Only this one uses its hash; others may have the name of one in the header.
+        Some((iv, hash)) => (iv, Some(hash).filter(|_| iv == "essiv")),
         None => (iv, None),
     };
     // XTS uses two keys, of which each has half of the bits.
@@ -103,6 +104,11 @@ mod tests {
         header.cipher_mode = "xts-plain64".to_owned();
         let facts = luks_facts(&header);
         assert_eq!(facts.get("cipher-alg"), Some(&Json::str("aes-128")));
+        assert_eq!(facts.get("ivgen-hash-alg"), None);
+        // QEMU writes such modes, and shows them so.
+        header.cipher_mode = "xts-plain64:sha1".to_owned();
+        let facts = luks_facts(&header);
+        assert_eq!(facts.get("ivgen-alg"), Some(&Json::str("plain64")));
         assert_eq!(facts.get("ivgen-hash-alg"), None);
     }
 }

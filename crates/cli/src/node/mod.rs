@@ -19,6 +19,7 @@ mod filter;
 mod generic;
 mod header;
 mod image_ref;
+mod keep_space;
 mod layer;
 mod lock_wait;
 mod luks;
@@ -56,8 +57,10 @@ pub(crate) use qcow2_options::{QcowOptions, overlap_mask};
 /// How a command opens an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct OpenFlags {
-    /// Open for writing; a node option `read-only=on` still wins.
+    /// Open for writing; a node that cannot be written is an error.
     pub(crate) writable: bool,
+    /// The default of the node option of that name: a file that forbids writing is opened for reading.
+    pub(crate) auto_read_only: bool,
     /// Do not look at the locks of others (`-U`); only for reading.
     pub(crate) share: bool,
     /// The cache mode.
@@ -72,6 +75,7 @@ impl OpenFlags {
     /// Reading, with the default cache mode and the backing chain.
     pub(crate) const READ: Self = Self {
         writable: false,
+        auto_read_only: false,
         share: false,
         cache: CacheMode::WRITEBACK,
         discard: false,

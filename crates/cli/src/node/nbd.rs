@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use holstein_nbd::numbers::{option_reply, transmission};
 use holstein_nbd::{Address, Client, ClientError, NbdStorage, Target};
 
+use super::generic::read_only_node;
+use super::keep_space::under_options;
 use super::{Driver, FileNode, Generic, OpenFlags, Options};
 use crate::disk::DiskError;
 use crate::text::Json;
@@ -48,6 +50,7 @@ pub(super) fn split_name(filename: &str, options: &mut Options) -> Result<(), Di
 /// be written to and should be.
 pub(super) fn open(mut options: Options, flags: &OpenFlags) -> Result<FileNode, DiskError> {
     let generic = Generic::take(&mut options, flags, false)?;
+    generic.check_below()?;
     let target = Target {
         address: take_address(&mut options)?,
         export: options.take_text("export")?.unwrap_or_default(),
@@ -70,12 +73,17 @@ pub(super) fn open(mut options: Options, flags: &OpenFlags) -> Result<FileNode, 
         )));
     }
     let client = connect(&target, wait)?;
-    if client.can(transmission::READ_ONLY) && generic.writable && !generic.auto_read_only {
-        let text = "request on write denied without write permission";
-        return Err(DiskError::new(libc::EACCES, text));
+    generic.check_writer(flags)?;
+    if client.can(transmission::READ_ONLY) && generic.writable {
+        return Err(if generic.auto_read_only {
+            read_only_node()
+        } else {
+            let text = "request on write denied without write permission";
+            DiskError::new(libc::EACCES, text)
+        });
     }
     let tree = tree(&target);
-    let storage = Arc::new(NbdStorage::new(client));
+    let storage = under_options(Arc::new(NbdStorage::new(client)), &generic);
     Ok(FileNode::remote(storage, Driver::Nbd.name(), target.to_string(), tree))
 }
 

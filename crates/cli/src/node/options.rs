@@ -7,6 +7,9 @@ use crate::text::{Json, SizeError, parse_json, parse_list, parse_size};
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Options {
     entries: Vec<(String, Json)>,
+    /// What was asked for: the options that are known, for the table of them.
+    #[cfg(test)]
+    pub(crate) asked: crate::option_table::Asked,
 }
 
 impl Options {
@@ -79,6 +82,8 @@ impl Options {
 
     /// Whether the option is set.
     pub(crate) fn has(&self, key: &str) -> bool {
+        #[cfg(test)]
+        self.asked.note(key);
         self.entries.iter().any(|(known, _)| known == key)
     }
 
@@ -94,6 +99,8 @@ impl Options {
 
     /// Removes an option and returns its value.
     pub(crate) fn take(&mut self, key: &str) -> Option<Json> {
+        #[cfg(test)]
+        self.asked.note(key);
         let at = self.entries.iter().position(|(known, _)| known == key)?;
         Some(self.entries.remove(at).1)
     }
@@ -140,7 +147,11 @@ impl Options {
 
     /// Removes the options of a nested node and returns them without its name.
     pub(crate) fn take_node(&mut self, name: &str) -> Self {
-        let mut nested = Self::default();
+        let mut nested = Self {
+            #[cfg(test)]
+            asked: self.asked.below(name),
+            ..Self::default()
+        };
         self.entries.retain_mut(|(key, value)| {
             match key.strip_prefix(name).and_then(|rest| rest.strip_prefix('.')) {
                 Some(rest) => {
@@ -156,6 +167,13 @@ impl Options {
     /// Whether a backing file is left out, or another one named.
     pub(crate) fn hides_backing(&self) -> bool {
         self.entries.iter().any(|(key, _)| key == "backing" || key.starts_with("backing."))
+    }
+
+    /// Whether sharing the image with others is not what they say. As for the reference, other spellings
+    /// of `on` count as a refusal.
+    pub(crate) fn refuses_share(&self) -> bool {
+        let share = self.entries.iter().find(|(key, _)| key == "force-share");
+        share.is_some_and(|(_, value)| *value != Json::str("on") && *value != Json::Bool(true))
     }
 
     /// The options as entries, in order.

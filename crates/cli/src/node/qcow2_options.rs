@@ -150,7 +150,9 @@ impl QcowOptions {
         match options.take("backing") {
             Some(crate::text::Json::Null) => self.no_backing = true,
             Some(crate::text::Json::Str(name)) if name.is_empty() => self.no_backing = true,
-            Some(crate::text::Json::Str(name)) => return Err(no_node(&name)),
+            Some(crate::text::Json::Str(name)) => {
+                return Err(no_node(&name).prefixed("Could not open backing file: "));
+            }
             Some(_) => {
                 return Err(DiskError::invalid(
                     "Invalid parameter type for 'backing', expected: string",
@@ -226,6 +228,16 @@ mod tests {
     }
 
     #[test]
+    fn the_table_of_options_has_those_of_opening() {
+        let mut options = Options::default();
+        QcowOptions::take(&mut options).expect("none is needed");
+        let mut known = options.asked.keys();
+        // Taken before, for all formats.
+        known.insert("file".to_owned());
+        assert_eq!(crate::option_table::listed("Opening a qcow2 image"), known);
+    }
+
+    #[test]
     fn options_are_taken_by_their_names() {
         let options = take("lazy-refcounts=on,l2-cache-size=1M,overlap-check=all,backing=");
         let options = options.expect("the options are well formed");
@@ -290,6 +302,7 @@ mod tests {
         assert!(take("overlap-check=all,overlap-check.template=none").is_err());
         assert!(take("overlap-check=some").is_err());
         assert!(take("overlap-check.active-l1=maybe").is_err());
+        assert_eq!(take("encrypt.nosuch=1"), Err("Parameter 'nosuch' is unexpected".to_owned()));
         // Whether there is such a secret matters to who needs it.
         assert!(take("encrypt.key-secret=x").is_ok());
     }

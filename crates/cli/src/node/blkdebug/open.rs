@@ -10,6 +10,7 @@ use super::{Debugger, config, rules};
 use crate::disk::DiskError;
 use crate::node::file_node::LockKind;
 use crate::node::filter::name_below;
+use crate::node::keep_space::under_options;
 use crate::node::{FileNode, Generic, OpenFlags, Options};
 use crate::text::Json;
 
@@ -47,6 +48,7 @@ pub(crate) fn open(
     lock: &mut dyn FnMut(&[u8]) -> Result<LockKind, DiskError>,
 ) -> Result<FileNode, DiskError> {
     let generic = Generic::take(&mut options, flags, false)?;
+    generic.check_below()?;
     let given = options.clone();
     let config = options.take_text("config")?;
     let image = take_image(&mut options)?;
@@ -62,11 +64,12 @@ pub(crate) fn open(
         )));
     }
     let child = FileNode::open(image, &generic.child_flags(), depth + 1, lock)?;
+    generic.check_writer(flags)?;
     let debugger = Arc::new(Debugger::new(all));
     let below = Arc::clone(&child.storage);
     let storage: Arc<dyn Storage> =
         Arc::new(DebugStorage::new(below, Arc::clone(&debugger), limits));
-    Ok(named(given, config, child, storage, debugger))
+    Ok(named(given, config, child, under_options(storage, &generic), debugger))
 }
 
 /// The node with the name by which it is shown: the plain form if it says all, else a `json:` name.
