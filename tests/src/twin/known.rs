@@ -5,6 +5,9 @@ use holstein::format::Version;
 use super::{Change, DataRow, Row};
 use crate::Op;
 
+/// What they say where a count has no room.
+const OVERFLOW: &str = "Invalid argument";
+
 /// A known fault of the reference programs, version 10.0.2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Known {
@@ -16,7 +19,8 @@ pub enum Known {
     /// A snapshot that is refused, since a refcount would overflow, leaves leaks, some of them under
     /// COPIED flags.
     LeaksAfterRefusal,
-    /// A shrunk image keeps empty tables, which counts of one bit cannot share with a snapshot.
+    /// A shrunk image keeps empty tables, which counts of one bit cannot share with a snapshot,
+    /// and those of two bits not with three.
     EmptyTablesKept,
     /// A snapshot that is read without being applied has the size of the disk now.
     SnapshotsOfTodaysSize,
@@ -42,6 +46,11 @@ pub enum Known {
     /// over a backing file: `qemu-io` itself reads noise there afterwards. Where zero clusters of
     /// encrypted images have a place is not told, so any zero cluster bars it.
     PlainZeros,
+    /// A downgrade leaves bitmaps that are void and leak. Holstein refuses it.
+    VoidBitmaps,
+    /// A repair of a whole image with a bitmap and a snapshot drops the snapshot: it is not listed
+    /// afterwards, and its clusters were freed.
+    RepairDropsSnapshots,
     /// What is compressed in an encrypted image is stored in plain. Holstein refuses it.
     PlainStreams,
     /// An image with extended L2 entries over a longer backing file cannot grow where its last
@@ -56,6 +65,8 @@ pub struct Facts {
     pub size: u64,
     /// Bytes of the disk below.
     pub below: u64,
+    /// It has bitmaps.
+    pub bitmaps: bool,
     /// It has snapshots.
     pub snapshots: bool,
     /// The disk of a snapshot has another size.
@@ -74,6 +85,9 @@ impl Known {
     pub fn bars(row: Row, op: Op, facts: Facts) -> Option<Self> {
         let over_longer = matches!(op, Op::Grow { .. }) && facts.below > facts.size;
         let partial = !facts.size.is_multiple_of(row.cluster);
+        if op == Op::Repair && facts.bitmaps && facts.snapshots {
+            return Some(Self::RepairDropsSnapshots);
+        }
         match row.version {
             Version::V2 if over_longer => Some(Self::GrowOverLongerBacking),
             Version::V3 if over_longer && row.extended && partial && facts.compressed_end => {
@@ -104,6 +118,7 @@ impl Known {
             {
                 None
             }
+            Change::Version(Version::V2) if facts.bitmaps => Some(Self::VoidBitmaps),
             Change::Version(Version::V2) if row.encryption.is_some() && facts.zeros => {
                 Some(Self::PlainZeros)
             }
@@ -125,10 +140,17 @@ impl Known {
     #[must_use]
     pub fn may_be_refused(self, row: Row, change: Change, facts: Facts, said: &str) -> bool {
         let mut texts = Vec::new();
-        let downgrade =
-            [Self::StreamsOfSnapshotsLost, Self::SharedZerosOverwritten, Self::PlainZeros];
+        let downgrade = [
+            Self::StreamsOfSnapshotsLost,
+            Self::SharedZerosOverwritten,
+            Self::PlainZeros,
+            Self::VoidBitmaps,
+        ];
         if downgrade.contains(&self) && facts.sizes_differ {
             texts.push("version 2 cannot tell the size of a snapshot's disk");
+        }
+        if self == Self::VoidBitmaps {
+            texts.push("version 2 has no bitmaps");
         }
         if self == Self::StreamsOfSnapshotsLost {
             texts.push("existing compressed clusters");
@@ -147,33 +169,36 @@ impl Known {
         texts.iter().any(|text| said.contains(text))
     }
 
-    /// The known fault for which they refuse what Holstein does.
+    /// The known fault for which they refuse what Holstein does, with what they `said`.
     #[must_use]
-    pub fn refuses_alone(row: Row, op: Op) -> Option<Self> {
-        let narrow = row.refcount_bits == 1 && matches!(op, Op::Snapshot(_));
-        narrow.then_some(Self::EmptyTablesKept)
+    pub fn refuses_alone(row: Row, op: Op, said: &str) -> Option<Self> {
+        let narrow = row.refcount_bits <= 2 && matches!(op, Op::Snapshot(_));
+        (narrow && said.contains("Could not create snapshot") && said.contains(OVERFLOW))
+            .then_some(Self::EmptyTablesKept)
     }
 
-    /// The known fault for which they refuse a snapshot to be applied. Their image becomes a copy of
-    /// ours.
+    /// The known fault for which they refuse a snapshot to be applied, with what they `said`. Their image
+    /// becomes a copy of ours.
     #[must_use]
-    pub fn refuses_to_apply(row: Row, op: Op) -> Option<Self> {
+    pub fn refuses_to_apply(row: Row, op: Op, said: &str) -> Option<Self> {
         let narrow = row.refcount_bits <= 8 && matches!(op, Op::Apply(_));
-        narrow.then_some(Self::ApplyNeedsRoom)
+        (narrow && said.contains("Failed to load snapshot: ") && said.contains(OVERFLOW))
+            .then_some(Self::ApplyNeedsRoom)
     }
 
     /// The known fault of an image that they wrote, for which Holstein refuses what they do with
     /// another one.
     #[must_use]
     pub fn refused_alone(row: Row, op: Op, written_by_them: bool) -> Option<Self> {
-        Self::refuses_alone(row, op).filter(|_| written_by_them)
+        let narrow = row.refcount_bits <= 2 && matches!(op, Op::Snapshot(_));
+        (narrow && written_by_them).then_some(Self::EmptyTablesKept)
     }
 
-    /// The known fault that a refused request leaves leaks.
+    /// The known fault that a request which they refused, with what they `said`, leaves leaks.
     #[must_use]
-    pub fn leaves_leaks(row: Row, op: Op) -> Option<Self> {
-        let asked = matches!(op, Op::Snapshot(_) | Op::Apply(_)) && row.data.is_none();
-        asked.then_some(Self::LeaksAfterRefusal)
+    pub fn leaves_leaks(row: Row, op: Op, said: &str) -> Option<Self> {
+        let asked = matches!(op, Op::Snapshot(_) | Op::Apply(_)) && row.refcount_bits <= 8;
+        (asked && said.contains(OVERFLOW)).then_some(Self::LeaksAfterRefusal)
     }
 
     /// The request that makes their image, after `op` on a disk of `size` bytes, what it should be.
@@ -191,6 +216,26 @@ impl Known {
 mod tests {
     use super::*;
     use crate::twin::Lower;
+
+    #[test]
+    fn refusals_are_excused_for_the_right_words_alone() {
+        let row = |name: &str| Row::by_name(name).expect("a row");
+        let create = "qemu-img: Could not create snapshot 'a': Invalid argument";
+        let apply =
+            "qemu-img: Could not apply snapshot 'b': Failed to load snapshot: Invalid argument";
+        let bitmaps = "qemu-img: Could not apply snapshot 's': Device has active dirty bitmaps";
+        let (narrow, wide) = (row("v3-512-1"), row("v3-512-16"));
+        let (make, go) = (Op::Snapshot(1), Op::Apply(1));
+        assert!(Known::refuses_alone(narrow, make, create).is_some());
+        assert!(Known::refuses_alone(wide, make, create).is_none());
+        assert!(Known::refuses_alone(narrow, make, "no space left").is_none());
+        assert!(Known::refuses_to_apply(narrow, go, apply).is_some());
+        assert!(Known::refuses_to_apply(wide, go, apply).is_none());
+        assert!(Known::refuses_to_apply(narrow, go, bitmaps).is_none());
+        assert!(Known::leaves_leaks(narrow, go, apply).is_some());
+        assert!(Known::leaves_leaks(narrow, go, bitmaps).is_none());
+        assert!(Known::leaves_leaks(wide, go, apply).is_none());
+    }
 
     #[test]
     fn ours_may_refuse_what_is_barred_with_the_right_words_alone() {

@@ -4,18 +4,32 @@ use std::sync::Arc;
 
 use holstein::chain::{Chain, Layer, RawLayer};
 use holstein::{
-    AmendOptions, CommitOptions, CreateOptions, NewBacking, OpenOptions, RawTarget, RebaseOptions,
+    AmendOptions, CommitOptions, CreateOptions, Granularity, NewBacking, OpenOptions, RawTarget,
+    RebaseOptions,
 };
 use holstein_storage::{FileOptions, FileStorage};
 
 use super::lower::bytes_of;
-use super::{Answer, BackingFormat, BackingRow, Change, Place, Row, Side};
+use super::{Answer, BackingFormat, BackingRow, BitmapOp, Change, Place, Row, Side, bitmap_name};
 use crate::{Op, Session};
 
 /// The library; the image stays open from one request to the next.
 #[derive(Debug, Default)]
 pub struct Library {
     session: Option<Session<'static>>,
+}
+
+impl Library {
+    /// The image, open.
+    fn opened(&mut self, row: Row, place: &Place) -> Result<&mut Session<'static>, String> {
+        if self.session.is_none() {
+            let options = row.open(place, true)?;
+            let image = place.image();
+            let session = Session::new(move || options.open(&image));
+            self.session = Some(session.map_err(|e| format!("open: {e}"))?);
+        }
+        self.session.as_mut().ok_or_else(|| "it was opened above".to_owned())
+    }
 }
 
 impl Side for Library {
@@ -49,17 +63,26 @@ impl Side for Library {
         _: u64,
         id: u64,
     ) -> Result<Answer, String> {
-        let session = match self.session.take() {
-            Some(session) => self.session.insert(session),
-            None => {
-                let options = row.open(place, true)?;
-                let image = place.image();
-                let session =
-                    Session::new(move || options.open(&image)).map_err(|e| format!("open: {e}"))?;
-                self.session.insert(session)
-            }
-        };
+        let session = self.opened(row, place)?;
         Ok(session.perform(op, id).map_err(|e| e.to_string()))
+    }
+
+    fn bitmap(&mut self, row: Row, place: &Place, op: BitmapOp) -> Result<Answer, String> {
+        let session = self.opened(row, place)?;
+        let image = session.image().ok_or("the image did not open again")?;
+        let done = match op {
+            BitmapOp::Add { number, unit, recording } => {
+                let unit = Granularity::new(unit).ok_or("no granularity")?;
+                image.add_bitmap(bitmap_name(number), unit, recording)
+            }
+            BitmapOp::Remove(number) => image.remove_bitmap(bitmap_name(number)),
+            BitmapOp::Record { number, on } => image.record_in_bitmap(bitmap_name(number), on),
+            BitmapOp::Clear(number) => image.clear_bitmap(bitmap_name(number)),
+            BitmapOp::Merge { into, from } => image
+                .bitmap(bitmap_name(from))
+                .and_then(|from| image.merge_bitmap(bitmap_name(into), &from)),
+        };
+        Ok(done.map_err(text))
     }
 
     fn change(

@@ -9,6 +9,9 @@
 //!
 //! What QEMU is known to get wrong is listed in [`Known`], and there alone.
 
+mod bitmap_op;
+mod bitmaps;
+mod bits;
 mod change;
 mod known;
 mod library;
@@ -26,6 +29,8 @@ mod step;
 mod templates;
 mod tools;
 
+pub use bitmap_op::{BitmapOp, bitmap_name};
+pub use bits::{Bitmap, Bits};
 pub use change::Change;
 pub use known::{Facts, Known};
 pub use library::Library;

@@ -7,7 +7,8 @@ use holstein::{Extent, ExtentKind, ReadOnlyImage};
 use holstein_storage::{FileOptions, FileStorage};
 use holstein_testkit::{DiskModel, Oracle, TempDir, Verdict};
 
-use super::{Change, DataRow, Facts, Known, Lowers, Place, Row, Side, Step};
+use super::bitmaps::{read_by_them, read_by_us};
+use super::{BitmapOp, Bits, Change, DataRow, Facts, Known, Lowers, Place, Row, Side, Step};
 use crate::judge::{expect_contents, expect_no_corruption};
 use crate::{Listed, Moment, Op, Presence};
 
@@ -52,6 +53,10 @@ pub struct Pair<'a> {
     places: [Place; 2],
     /// What the disk holds.
     now: Moment,
+    /// What its bitmaps hold.
+    bits: Bits,
+    /// Those that record may hold more, as data was copied.
+    copied: bool,
     /// Whether a known fault left leaks and wrong flags, by folder.
     leaky: [bool; 2],
     tally: TwinTally,
@@ -98,6 +103,8 @@ impl<'a> Pair<'a> {
             sides,
             places,
             now,
+            bits: Bits::default(),
+            copied: false,
             leaky: [false; 2],
             tally: TwinTally::default(),
             dir,
@@ -131,12 +138,21 @@ impl<'a> Pair<'a> {
                 return Ok(());
             }
             Step::Change(change) => return self.change(change),
+            Step::Bitmap(op) => return self.bitmap(op),
             Step::Op(op) => op,
         };
         let size = self.now.sizes[0];
         let looked_at = matches!(op, Op::Grow { .. }) && self.row.extended;
-        let barred = Known::bars(self.row, op, self.facts(looked_at)?).is_some();
-        let barred = barred || matches!(op, Op::Apply(number) if self.unknown.contains(&number));
+        let known = Known::bars(self.row, op, self.facts(looked_at)?);
+        if known == Some(Known::RepairDropsSnapshots) {
+            let answer = self.sides[0].perform(self.row, &self.places[0], op, size, id)?;
+            answer.map_err(|e| format!("ours, alone: {e}"))?;
+            self.now.done(op, id, size);
+            self.tally.alone += 1;
+            return Ok(());
+        }
+        let barred =
+            known.is_some() || matches!(op, Op::Apply(number) if self.unknown.contains(&number));
         if barred || !self.now.allows(op, size) || !self.is_fair(op)? {
             return Ok(());
         }
@@ -147,6 +163,7 @@ impl<'a> Pair<'a> {
         match (perform(0)?, perform(1)?) {
             (Ok(()), Ok(())) => {
                 self.now.done(op, id, size);
+                self.bits.done(op, size);
                 self.tally.requests += 1;
                 if let Op::Snapshot(number) = op {
                     self.unknown.remove(&number);
@@ -157,16 +174,23 @@ impl<'a> Pair<'a> {
                 if let Some(op) = Known::remedy(self.row, op, size) {
                     let answer = self.sides[1].perform(self.row, &self.places[1], op, size, id)?;
                     answer.map_err(|e| format!("theirs, to mend a known fault: {e}"))?;
+                    if !self.bits.is_empty() {
+                        // Bitmaps of theirs record that.
+                        let answer =
+                            self.sides[0].perform(self.row, &self.places[0], op, size, id)?;
+                        answer.map_err(|e| format!("ours, as theirs: {e}"))?;
+                        self.bits.done(op, size);
+                    }
                 }
             }
-            (Err(_), Err(_)) => {
+            (Err(_), Err(said)) => {
                 self.tally.refused += 1;
-                if Known::leaves_leaks(self.row, op).is_some() {
+                if Known::leaves_leaks(self.row, op, &said).is_some() {
                     let theirs = self.number(&self.places[1]);
                     self.leaky[theirs] = true;
                 }
             }
-            (Ok(()), Err(_)) if Known::refuses_alone(self.row, op).is_some() => {
+            (Ok(()), Err(said)) if Known::refuses_alone(self.row, op, &said).is_some() => {
                 if let Op::Snapshot(number) = op {
                     let undo = Op::Delete(number);
                     let answer =
@@ -177,7 +201,7 @@ impl<'a> Pair<'a> {
                 let theirs = self.number(&self.places[1]);
                 self.leaky[theirs] = true;
             }
-            (Ok(()), Err(_)) if Known::refuses_to_apply(self.row, op).is_some() => {
+            (Ok(()), Err(said)) if Known::refuses_to_apply(self.row, op, &said).is_some() => {
                 self.now.done(op, id, size);
                 self.adopt()?;
             }
@@ -194,6 +218,41 @@ impl<'a> Pair<'a> {
             (Ok(()), Err(said)) => return Err(format!("refused by them alone: {said}")),
         }
         if op == Op::Reopen { self.judge() } else { Ok(()) }
+    }
+
+    /// Makes a request about a bitmap on both sides.
+    fn bitmap(&mut self, op: BitmapOp) -> Result<(), String> {
+        let mut perform = |side: usize| {
+            let done = self.sides[side].bitmap(self.row, &self.places[side], op);
+            done.map_err(|e| format!("{}: {e}", name(side)))
+        };
+        match (perform(0)?, perform(1)?) {
+            (Ok(()), Ok(())) => {
+                self.bits.changed(op, self.now.sizes[0]);
+                self.tally.requests += 1;
+            }
+            (Err(_), Err(_)) => self.tally.refused += 1,
+            (Err(said), Ok(())) => return Err(format!("refused by us alone: {said}")),
+            (Ok(()), Err(said)) => return Err(format!("refused by them alone: {said}")),
+        }
+        Ok(())
+    }
+
+    /// What a change has copied is recorded: the same on both sides.
+    fn learn_bitmaps(&mut self) -> Result<(), String> {
+        if !self.bits.0.values().any(|one| one.recording) {
+            return Ok(());
+        }
+        let mut both = Vec::new();
+        for (side, place) in self.places.iter().enumerate() {
+            let found = read_by_us(&self.open(place)?)?;
+            self.bits.expect_grown(&found).map_err(|e| format!("{}: {e}", name(side)))?;
+            both.push(found);
+        }
+        let [ours, theirs] = <[Bits; 2]>::try_from(both).map_err(|_| "two images were read")?;
+        ours.expect(&theirs).map_err(|e| format!("theirs, beside ours: {e}"))?;
+        self.bits = ours;
+        Ok(())
     }
 
     /// Whether we refuse a request of an image that they wrote for what they left in it.
@@ -250,6 +309,9 @@ impl<'a> Pair<'a> {
         }
         self.row = rows.1;
         self.note_below(change);
+        if change.alters_below() {
+            self.learn_bitmaps()?;
+        }
         self.judge()?;
         if let (Change::Commit { .. }, Some(file)) = (change, present) {
             let (disk, places) = (&self.now.model, &self.places);
@@ -267,16 +329,11 @@ impl<'a> Pair<'a> {
         facts: Facts,
     ) -> Result<(), String> {
         let text = |e: std::io::Error| format!("a copy of our image: {e}");
-        let folder = self.dir.file("alone");
-        std::fs::create_dir(&folder).map_err(text)?;
-        for entry in std::fs::read_dir(self.places[0].folder()).map_err(text)? {
-            let entry = entry.map_err(text)?;
-            std::fs::copy(entry.path(), folder.join(entry.file_name())).map_err(text)?;
-        }
-        let place = Place::new(folder);
+        let place = self.places[0].copy(self.dir.file("alone")).map_err(text)?;
         let answer = self.sides[0].change(rows, &place, change)?;
         let unknown = self.unknown.clone();
         self.note_below(change);
+        self.copied = change.alters_below();
         let judged = match answer {
             Ok(()) => self.judge_image(rows.1, &place, "our image alone"),
             Err(said) if known.may_be_refused(rows.0, change, facts, &said) => {
@@ -285,6 +342,7 @@ impl<'a> Pair<'a> {
             Err(said) => Err(format!("refused by us: {said}")),
         };
         self.unknown = unknown;
+        self.copied = false;
         std::fs::remove_dir_all(place.folder()).map_err(text)?;
         self.tally.alone += 1;
         judged
@@ -305,8 +363,8 @@ impl<'a> Pair<'a> {
         let (size, below) = (self.now.sizes[0], self.size_below());
         let other = |one: &Listed| one.model.size() != size;
         let sizes_differ = self.now.snapshots.iter().filter(listed).any(other);
-        let snapshots = !names.is_empty();
-        let mut facts = Facts { size, below, snapshots, sizes_differ, ..Facts::default() };
+        let (snapshots, bitmaps) = (!names.is_empty(), !self.bits.is_empty());
+        let mut facts = Facts { size, below, bitmaps, snapshots, sizes_differ, ..Facts::default() };
         if !looked_at {
             return Ok(facts);
         }
@@ -421,7 +479,27 @@ impl<'a> Pair<'a> {
         if row.data == Some(DataRow::Raw) {
             self.judge_raw(place).map_err(|e| format!("{whose}, its data file: {e}"))?;
         }
-        self.judge_snapshots(&image).map_err(|e| format!("{whose}: {e}"))
+        self.judge_snapshots(&image).map_err(|e| format!("{whose}: {e}"))?;
+        self.judge_bitmaps(row, place, image).map_err(|e| format!("{whose}: {e}"))
+    }
+
+    /// Bitmaps are as they should be for both sides.
+    fn judge_bitmaps(&self, row: Row, place: &Place, image: ReadOnlyImage) -> Result<(), String> {
+        let compare = |found| match self.copied {
+            false => self.bits.expect(&found),
+            true => self.bits.expect_grown(&found),
+        };
+        let found = read_by_us(&image).and_then(compare);
+        found.map_err(|e| format!("read by us: {e}"))?;
+        drop(image);
+        if self.bits.is_empty() {
+            return Ok(());
+        }
+        let text = |e: std::io::Error| format!("a copy of it: {e}");
+        let copy = place.copy(self.dir.file("bitmaps")).map_err(text)?;
+        let found = read_by_them(self.oracle, row, &copy).and_then(compare);
+        found.map_err(|e| format!("read by them: {e}"))?;
+        std::fs::remove_dir_all(copy.folder()).map_err(text)
     }
 
     /// The bytes of a raw data file are those of the disk, and there are no more than a last cluster

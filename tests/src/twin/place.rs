@@ -1,5 +1,6 @@
 //! Where an image of a twin lies.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// A folder with an image and what lies below it; the names in both folders of a pair are the same.
@@ -16,6 +17,19 @@ impl Place {
     #[must_use]
     pub fn new(folder: PathBuf) -> Self {
         Self { folder }
+    }
+
+    /// A copy of all its files, in a folder that does not exist.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn copy(&self, folder: PathBuf) -> io::Result<Self> {
+        std::fs::create_dir(&folder)?;
+        for entry in std::fs::read_dir(&self.folder)? {
+            let entry = entry?;
+            std::fs::copy(entry.path(), folder.join(entry.file_name()))?;
+        }
+        Ok(Self { folder })
     }
 
     /// The folder.

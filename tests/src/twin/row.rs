@@ -36,6 +36,8 @@ pub struct Row {
     pub preallocation: Preallocation,
     /// Discarded clusters keep their place.
     pub no_unref: bool,
+    /// Sequences have requests about dirty bitmaps.
+    pub bitmaps: bool,
     /// Holstein has room for two slices of tables only.
     pub small_cache: bool,
 }

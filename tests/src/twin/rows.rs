@@ -22,6 +22,7 @@ impl Row {
             encryption: None,
             preallocation: Preallocation::Off,
             no_unref: false,
+            bitmaps: false,
             small_cache: false,
         }
     }
@@ -73,6 +74,10 @@ impl Row {
     /// With the cipher that is taken if nothing is said.
     const fn xts(self) -> Self {
         self.luks(32, CipherMode::Xts, Vector::Plain64)
+    }
+
+    const fn bitmaps(self) -> Self {
+        Self { bitmaps: true, ..self }
     }
 
     const fn small_cache(self) -> Self {
@@ -164,6 +169,14 @@ impl Row {
             Self::v3("v3-4k-luks-lazy-qcow2", 4 * K, 16).xts().lazy().over(Qcow2, Equal),
             Self::v3("v3-16k-luks-no-unref-zstd", 16 * K, 16).xts().no_unref().zstd(),
             Self::v3("v3-4k-luks-data", 4 * K, 16).xts().beside(Mapped),
+            Self::v3("v3-512-bitmaps", 512, 16).bitmaps(),
+            Self::v3("v3-4k-bitmaps-8", 4 * K, 8).bitmaps(),
+            Self::v3("v3-64k-bitmaps-lazy", 64 * K, 16).bitmaps().lazy(),
+            Self::v3("v3-2m-bitmaps", 2048 * K, 16).bitmaps(),
+            Self::v3("v3-16k-bitmaps-extended", 16 * K, 16).bitmaps().extended(),
+            Self::v3("v3-4k-bitmaps-qcow2", 4 * K, 16).bitmaps().over(Qcow2, Longer),
+            Self::v3("v3-64k-bitmaps-data", 64 * K, 16).bitmaps().beside(Mapped),
+            Self::v3("v3-4k-bitmaps-luks", 4 * K, 16).bitmaps().xts(),
             Self::v3("v3-2m-luks-small-cache", 2048 * K, 1).xts().small_cache(),
         ]
     }
@@ -188,7 +201,7 @@ mod tests {
     #[test]
     fn rows_have_names_of_their_own() {
         let all = Row::all();
-        assert!(all.len() >= 71);
+        assert!(all.len() >= 79);
         for row in &all {
             assert_eq!(Row::by_name(row.name), Ok(*row));
         }

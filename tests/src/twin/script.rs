@@ -2,7 +2,7 @@
 
 use holstein_testkit::Rng;
 
-use super::{Row, Step};
+use super::{BitmapOp, Row, Step};
 use crate::Op;
 
 /// Writes the steps of a sequence: the same for the same row and seed.
@@ -35,6 +35,9 @@ struct Script {
 
 impl Script {
     fn step(&mut self) -> Step {
+        if self.row.bitmaps && self.rng.below(4) == 0 {
+            return Step::Bitmap(self.bitmap());
+        }
         Step::Op(match self.rng.below(54) {
             0..=10 => {
                 let (at, len) = self.range();
@@ -82,6 +85,21 @@ impl Script {
             50 | 51 if self.row.cluster <= 8192 => return self.change(WIDTHS),
             _ => return self.change(AMENDS),
         })
+    }
+
+    /// A request about one of three bitmaps.
+    fn bitmap(&mut self) -> BitmapOp {
+        let number = self.rng.below(3);
+        match self.rng.below(10) {
+            0..=3 => {
+                let unit = 512 << (self.rng.below(4) * 2);
+                BitmapOp::Add { number, unit, recording: self.rng.below(4) > 0 }
+            }
+            4 => BitmapOp::Remove(number),
+            5 | 6 => BitmapOp::Record { number, on: self.rng.coin() },
+            7 => BitmapOp::Clear(number),
+            _ => BitmapOp::Merge { into: number, from: self.rng.below(3) },
+        }
     }
 
     /// A change, one of these words.

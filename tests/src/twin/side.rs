@@ -1,6 +1,6 @@
 //! Who makes the requests.
 
-use super::{Change, Place, Row};
+use super::{BitmapOp, Change, Place, Row};
 use crate::Op;
 
 /// What came of a request: done, or refused with these words.
@@ -27,6 +27,12 @@ pub trait Side {
         size: u64,
         id: u64,
     ) -> Result<Answer, String>;
+
+    /// Makes a request about a bitmap, and leaves the image as the request wants it.
+    ///
+    /// # Errors
+    /// A request that was put off and failed.
+    fn bitmap(&mut self, row: Row, place: &Place, op: BitmapOp) -> Result<Answer, String>;
 
     /// Changes an image, which is one row before and another after, and leaves it closed.
     ///

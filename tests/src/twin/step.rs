@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::Change;
+use super::{BitmapOp, Change};
 use crate::Op;
 
 /// A step of a sequence.
@@ -11,6 +11,8 @@ use crate::Op;
 pub enum Step {
     /// A request to both sides.
     Op(Op),
+    /// A request about a bitmap, to both sides.
+    Bitmap(BitmapOp),
     /// A change of the whole image, by both sides.
     Change(Change),
     /// The images change places: each side goes on with what the other wrote. Prints as `x`.
@@ -21,6 +23,7 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Op(op) => op.fmt(f),
+            Self::Bitmap(op) => op.fmt(f),
             Self::Change(change) => f.write_str(change.word()),
             Self::Swap => f.write_str("x"),
         }
@@ -36,6 +39,7 @@ impl FromStr for Step {
         }
         match Change::ALL.iter().find(|(word, _)| *word == text) {
             Some((_, change)) => Ok(Self::Change(*change)),
+            None if text.starts_with('p') => text.parse().map(Self::Bitmap),
             None => text.parse().map(Self::Op),
         }
     }

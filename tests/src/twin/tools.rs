@@ -10,7 +10,7 @@ use holstein_testkit::Oracle;
 
 use super::lower::bytes_of;
 use super::templates::Templates;
-use super::{Answer, BackingFormat, Change, Place, Row, Side};
+use super::{Answer, BackingFormat, BitmapOp, Change, Place, Row, Side, bitmap_name};
 use crate::moment::bytes;
 use crate::{Op, name};
 
@@ -189,6 +189,26 @@ impl Side for Tools {
         };
         self.commands.push(line);
         Ok(Ok(()))
+    }
+
+    fn bitmap(&mut self, row: Row, place: &Place, op: BitmapOp) -> Result<Answer, String> {
+        self.flush(row, place)?;
+        let (words, number) = match op {
+            BitmapOp::Add { number, unit, recording } => {
+                let off = if recording { "" } else { " --disable" };
+                (format!("bitmap --add{off} -g {unit}"), number)
+            }
+            BitmapOp::Remove(number) => ("bitmap --remove".to_owned(), number),
+            BitmapOp::Record { number, on: true } => ("bitmap --enable".to_owned(), number),
+            BitmapOp::Record { number, on: false } => ("bitmap --disable".to_owned(), number),
+            BitmapOp::Clear(number) => ("bitmap --clear".to_owned(), number),
+            BitmapOp::Merge { into, from } => {
+                (format!("bitmap --merge {}", bitmap_name(from)), into)
+            }
+        };
+        let mut line = about(&words, row, place);
+        line.push(bitmap_name(number).into());
+        self.img(&line)
     }
 
     fn change(
