@@ -145,8 +145,26 @@ impl Disk {
             Preallocation::Metadata if fresh => Ok(()),
             // The new end of the data file is zeros already.
             Preallocation::Metadata if self.has_data_file() => self.zero_old_data(target),
+            Preallocation::Metadata if !kept => self.zero_what_is_there(target),
             _ => Ok(write.write_zeroes()?),
         }
+    }
+
+    /// Makes clusters of the image file read as zeros. Holes do so already and stay holes.
+    fn zero_what_is_there(&self, target: HostRange) -> Result<(), EngineError> {
+        let mut todo = target;
+        while !todo.is_empty() {
+            // What cannot be told may be data.
+            let (has_data, len) =
+                self.file.storage().extent_at(todo.start).unwrap_or((true, todo.len));
+            // Past the end of the file there is nothing, which has no length.
+            let (now, rest) = todo.split_at(if len == 0 { todo.len } else { len });
+            if has_data {
+                self.file.clear(Intent::Payload, now)?.write_zeroes()?;
+            }
+            todo = rest;
+        }
+        Ok(())
     }
 
     /// Writes zeros to clusters, byte by byte.

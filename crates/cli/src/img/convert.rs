@@ -448,6 +448,15 @@ fn open_target(plan: &Plan<'_>, cache: CacheMode) -> Result<Box<dyn Disk>, Failu
     open_image(image, &flags, plan.args)
 }
 
+/// Whether a new image of these options has a place for every cluster before anything is written.
+fn maps_all(list: &str) -> bool {
+    parse_list(list).iter().any(|pair| match pair.key.as_str() {
+        "preallocation" => pair.value.as_deref() != Some("off"),
+        "data_file_raw" => pair.value.as_deref() == Some("on"),
+        _ => false,
+    })
+}
+
 fn fill_target(
     plan: &Plan<'_>,
     sources: &Sources,
@@ -485,6 +494,7 @@ fn fill_target(
         compress: args.has("compress"),
         target_is_zero: fresh && backing.is_none(),
         backing,
+        mapped: plan.create && maps_all(&plan.list),
     };
     let copied = copy(sources, &*target, &options, progress)
         .and_then(|()| bitmaps.map_or(Ok(()), |bitmaps| bitmaps.copy_to(&*target)));

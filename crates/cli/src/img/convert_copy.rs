@@ -50,6 +50,8 @@ pub(super) struct CopyOptions {
     pub(super) compress: bool,
     /// The length of the target's backing file.
     pub(super) backing: Option<u64>,
+    /// Every cluster of the target has its place: a part of one can be written where it is.
+    pub(super) mapped: bool,
 }
 
 /// What workers share.
@@ -83,7 +85,8 @@ pub(super) fn copy(
         // Without the handler the program ends at once and leaves the target.
         handlers.extend(signal_hook::flag::register(signal, Arc::clone(&ended)).ok());
     }
-    let cluster = target.info()?.cluster_size;
+    let info = target.info()?;
+    let cluster = info.cluster_size;
     if options.compress && cluster.is_none() {
         return Err(Failure::message("invalid cluster size"));
     }
@@ -95,7 +98,8 @@ pub(super) fn copy(
             let near = NEAR.max(cluster.unwrap_or(0)).max(options.sparse);
             let buffer = if options.direct { FAR.max(near) } else { near };
             // Data ends where the target's own units do, so that no unit is written in parts.
-            let unit = options.sparse.max(cluster.unwrap_or(4096)).clamp(512, buffer);
+            let own = if options.mapped { None } else { info.subcluster_size.or(cluster) };
+            let unit = options.sparse.max(own.unwrap_or(4096)).clamp(512, buffer);
             Steps { buffer, unit, shown: SHOWN_EVERY }
         }
     };

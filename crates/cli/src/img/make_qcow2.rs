@@ -153,11 +153,14 @@ impl QcowPlan {
         bytes.next_multiple_of(self.cluster_size)
     }
 
-    /// Whether every cluster of the disk will have space: preallocated, or counted as such because
-    /// the backing file hides what is held.
+    /// Whether every cluster of the disk will have space from the start.
     pub(super) fn allocates_all(&self) -> bool {
         matches!(self.preallocation, Preallocation::Falloc | Preallocation::Full)
-            || self.backing.is_some()
+    }
+
+    /// Whether there will be a backing file.
+    pub(super) fn has_backing(&self) -> bool {
+        self.backing.is_some()
     }
 
     /// Refuses a disk whose L1 table would be too large.

@@ -177,18 +177,24 @@ fn plan_for(
     if list.format() != CreateFormat::Qcow2 {
         return Ok(Measure { required: whole, fully_allocated: whole, bitmaps: None });
     }
-    let plan = super::make_qcow2::QcowPlan::judge(list, whole, &args.objects)?;
+    let plan = super::make_qcow2::QcowPlan::judge(list, whole, &args.objects);
+    let plan = plan.map_err(|error| match error.errno() {
+        libc::EFBIG => DiskError::new(
+            libc::EFBIG,
+            "The image size is too large (try using a larger cluster size)",
+        ),
+        _ => error,
+    })?;
     let disk = whole
         .checked_next_multiple_of(plan.cluster_size())
         .ok_or_else(|| Failure::from(DiskError::from_errno(libc::EFBIG)))?;
     let fully_allocated = disk + metadata_size(disk, &plan) + plan.encryption_size();
-    let data = if plan.allocates_all() {
-        disk
-    } else {
-        match source {
-            Some(source) => data_in_clusters(source, plan.cluster_size())?.min(disk),
-            None => 0,
-        }
+    let data = match source {
+        _ if plan.allocates_all() => disk,
+        None => 0,
+        // Whatever the source does not hold may have to hide what the backing file does.
+        Some(_) if plan.has_backing() => disk,
+        Some(source) => data_in_clusters(source, plan.cluster_size())?.min(disk),
     };
     Ok(Measure { required: fully_allocated - disk + data, fully_allocated, bitmaps: None })
 }
