@@ -71,7 +71,7 @@ impl BackingDisks {
             }
             let (own, held) = disk.own_status(at, len.min(have))?;
             len = own.len;
-            status = Status { depth, ..own };
+            status = Status { depth: depth + own.depth, ..own };
             if held {
                 break;
             }

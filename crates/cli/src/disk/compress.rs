@@ -1,19 +1,15 @@
 //! A disk that compresses what is written to the one under it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
-use holstein::OwnRead;
-use holstein_storage::FileIdentity;
-
-use super::{Disk, DiskError, DiskInfo, Preallocation, Result, Snapshots, Status};
-use crate::node::Debugger;
+use super::{CompressedWrite, DiskError, DiskInfo, Filter, Preallocation, Result};
 
 /// The driver's name.
 const DRIVER: &str = "compress";
 
 /// Writes whole clusters compressed; parts of clusters are filled up with what is there.
 pub(crate) struct Compress {
-    disk: Box<dyn Disk>,
+    disk: Box<dyn super::Disk>,
     /// Bytes of a cluster.
     cluster: u64,
     name: String,
@@ -26,7 +22,7 @@ impl Compress {
     ///
     /// # Errors
     /// The disk does not tell its cluster size.
-    pub(crate) fn new(disk: Box<dyn Disk>, name: String) -> Result<Self> {
+    pub(crate) fn new(disk: Box<dyn super::Disk>, name: String) -> Result<Self> {
         let cluster = disk.info()?.cluster_size.filter(|size| *size > 0);
         let cluster = cluster.ok_or_else(|| DiskError::from_errno(libc::ENOTSUP))?;
         Ok(Self { disk, cluster, name, writes: Mutex::new(()) })
@@ -67,17 +63,21 @@ fn usize_of(len: u64) -> Result<usize> {
     usize::try_from(len).map_err(|_| DiskError::from_errno(libc::ENOMEM))
 }
 
-impl Disk for Compress {
-    fn len(&self) -> u64 {
-        self.disk.len()
+impl Filter for Compress {
+    fn below(&self) -> &dyn super::Disk {
+        &*self.disk
     }
 
-    fn read_at(&self, at: u64, into: &mut [u8]) -> Result<()> {
-        self.disk.read_at(at, into)
+    fn below_mut(&mut self) -> &mut dyn super::Disk {
+        &mut *self.disk
     }
 
-    fn read_vectored(&self, at: u64, into: &mut [std::io::IoSliceMut<'_>]) -> Result<()> {
-        self.disk.read_vectored(at, into)
+    fn into_below(self: Box<Self>) -> Box<dyn super::Disk> {
+        self.disk
+    }
+
+    fn is_node(&self) -> bool {
+        true
     }
 
     fn write_at(&self, at: u64, from: &[u8], fua: bool) -> Result<()> {
@@ -108,52 +108,17 @@ impl Disk for Compress {
         self.exclusive(|| self.disk.discard(at, len))
     }
 
-    fn flush(&self) -> Result<()> {
-        self.disk.flush()
-    }
-
     fn truncate(&self, len: u64, preallocation: Preallocation) -> Result<()> {
         self.exclusive(|| self.disk.truncate(len, preallocation))
     }
 
-    fn status(&self, at: u64, len: u64) -> Result<Status> {
-        self.disk.status(at, len)
-    }
-
-    fn read_own(&self, at: u64, into: &mut [u8]) -> Result<OwnRead> {
-        self.disk.read_own(at, into)
-    }
-
-    fn own_status(&self, at: u64, len: u64) -> Result<(Status, bool)> {
-        self.disk.own_status(at, len)
+    fn compress<'a>(&'a self, _at: u64, _from: &'a [u8]) -> Result<CompressedWrite<'a>> {
+        // Who asks for compression by the request asks the format itself.
+        Err(DiskError::from_errno(libc::ENOTSUP))
     }
 
     fn info(&self) -> Result<DiskInfo> {
         let name = self.name.clone();
         Ok(DiskInfo { format: DRIVER, specific: None, filename: name, ..self.disk.info()? })
-    }
-
-    fn read_only(&self) -> bool {
-        self.disk.read_only()
-    }
-
-    fn backing_len(&self) -> Option<u64> {
-        self.disk.backing_len()
-    }
-
-    fn debugger(&self) -> Option<Arc<Debugger>> {
-        self.disk.debugger()
-    }
-
-    fn files(&self, found: &mut Vec<FileIdentity>) {
-        self.disk.files(found);
-    }
-
-    fn snapshots(&self) -> Option<&dyn Snapshots> {
-        self.disk.snapshots()
-    }
-
-    fn close(self: Box<Self>) -> Result<()> {
-        self.disk.close()
     }
 }

@@ -1,16 +1,14 @@
 //! What generic node options ask for, over any disk.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::io::{IoSlice, IoSliceMut};
+use std::sync::{Mutex, PoisonError};
 
-use holstein::luks::KeyChange;
-use holstein::{AmendOptions, Image, NewSnapshot, OwnRead, SnapshotSelector};
+use holstein::{NewSnapshot, SnapshotSelector};
 use holstein_format::SnapshotRecord;
-use holstein_storage::FileIdentity;
 
-use super::{
-    Bitmaps, CompressedWrite, Disk, DiskError, DiskInfo, Preallocation, Result, Snapshots, Status,
-};
-use crate::node::{Debugger, Probed, probe};
+use super::filter::joined;
+use super::{CompressedWrite, DiskError, Filter, Preallocation, Result, Snapshots};
+use crate::node::{Probed, probe};
 use crate::zero::is_zero;
 
 /// What is done to requests on their way down.
@@ -28,7 +26,7 @@ pub(crate) struct PolicyOptions {
 
 /// A disk with [`PolicyOptions`].
 pub(crate) struct Policy {
-    disk: Box<dyn Disk>,
+    disk: Box<dyn super::Disk>,
     options: PolicyOptions,
     /// Held while the first sector changes, which is read before it is written.
     start: Mutex<()>,
@@ -39,12 +37,12 @@ const START: u64 = 512;
 
 impl Policy {
     /// Puts the options over a disk.
-    pub(crate) fn new(disk: Box<dyn Disk>, options: PolicyOptions) -> Self {
+    pub(crate) fn new(disk: Box<dyn super::Disk>, options: PolicyOptions) -> Self {
         Self { disk, options, start: Mutex::new(()) }
     }
 
     /// The snapshots of the disk.
-    fn below(&self) -> Result<&dyn Snapshots> {
+    fn snapshots_below(&self) -> Result<&dyn Snapshots> {
         self.disk.snapshots().ok_or_else(|| DiskError::from_errno(libc::ENOTSUP))
     }
 
@@ -62,16 +60,24 @@ impl Policy {
     }
 }
 
-impl Disk for Policy {
-    fn len(&self) -> u64 {
-        self.disk.len()
+impl Filter for Policy {
+    fn below(&self) -> &dyn super::Disk {
+        &*self.disk
     }
 
-    fn read_at(&self, at: u64, into: &mut [u8]) -> Result<()> {
-        self.disk.read_at(at, into)
+    fn below_mut(&mut self) -> &mut dyn super::Disk {
+        &mut *self.disk
     }
 
-    fn read_vectored(&self, at: u64, into: &mut [std::io::IoSliceMut<'_>]) -> Result<()> {
+    fn into_below(self: Box<Self>) -> Box<dyn super::Disk> {
+        self.disk
+    }
+
+    fn is_node(&self) -> bool {
+        false
+    }
+
+    fn read_vectored(&self, at: u64, into: &mut [IoSliceMut<'_>]) -> Result<()> {
         self.disk.read_vectored(at, into)
     }
 
@@ -88,6 +94,15 @@ impl Disk for Policy {
             return self.disk.write_at(at, from, fua);
         }
         self.disk.write_at(at, from, fua)
+    }
+
+    fn write_vectored(&self, at: u64, from: &[IoSlice<'_>], fua: bool) -> Result<()> {
+        let looked_at = self.options.detect_zeroes.is_some() || self.options.keep_start_raw;
+        match (from, looked_at) {
+            ([only], true) => self.write_at(at, only, fua),
+            (_, true) => self.write_at(at, &joined(from)?, fua),
+            (_, false) => self.disk.write_vectored(at, from, fua || self.options.write_through),
+        }
     }
 
     fn compress<'a>(&'a self, at: u64, from: &'a [u8]) -> Result<CompressedWrite<'a>> {
@@ -119,66 +134,9 @@ impl Disk for Policy {
         if self.options.write_through { self.disk.flush() } else { Ok(()) }
     }
 
-    fn flush(&self) -> Result<()> {
-        self.disk.flush()
-    }
-
     fn truncate(&self, len: u64, preallocation: Preallocation) -> Result<()> {
         self.disk.truncate(len, preallocation)?;
         if self.options.write_through { self.disk.flush() } else { Ok(()) }
-    }
-
-    fn amend(&mut self, options: &AmendOptions, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
-        self.disk.amend(options, progress)
-    }
-
-    fn change_keys(&self, change: &KeyChange, force: bool) -> Result<()> {
-        self.disk.change_keys(change, force)
-    }
-
-    fn status(&self, at: u64, len: u64) -> Result<Status> {
-        self.disk.status(at, len)
-    }
-
-    fn read_own(&self, at: u64, into: &mut [u8]) -> Result<OwnRead> {
-        self.disk.read_own(at, into)
-    }
-
-    fn own_status(&self, at: u64, len: u64) -> Result<(Status, bool)> {
-        self.disk.own_status(at, len)
-    }
-
-    fn image(&self) -> Option<&Image> {
-        self.disk.image()
-    }
-
-    fn info(&self) -> Result<DiskInfo> {
-        self.disk.info()
-    }
-
-    fn read_only(&self) -> bool {
-        self.disk.read_only()
-    }
-
-    fn raw_file(&self) -> Option<(&str, u64)> {
-        // What goes around a policy would not keep it.
-        None
-    }
-
-    fn debugger(&self) -> Option<Arc<Debugger>> {
-        self.disk.debugger()
-    }
-
-    fn backing_len(&self) -> Option<u64> {
-        self.disk.backing_len()
-    }
-
-    fn starts_zeroed(&self) -> bool {
-        self.disk.starts_zeroed()
-    }
-
-    fn files(&self, found: &mut Vec<FileIdentity>) {
-        self.disk.files(found);
     }
 
     fn snapshots(&self) -> Option<&dyn Snapshots> {
@@ -186,54 +144,40 @@ impl Disk for Policy {
         if self.options.write_through { below.map(|_| self as &dyn Snapshots) } else { below }
     }
 
-    fn bitmaps(&self) -> Option<&dyn Bitmaps> {
-        self.disk.bitmaps()
-    }
-
-    fn has_bitmap(&self, name: &str) -> Result<bool> {
-        self.disk.has_bitmap(name)
-    }
-
-    fn bitmap_extent(&self, name: &str, at: u64, len: u64) -> Result<Option<(bool, u64)>> {
-        self.disk.bitmap_extent(name, at, len)
-    }
-
-    fn into_snapshot(self: Box<Self>, which: SnapshotSelector<'_>) -> Result<Box<dyn Disk>> {
+    fn into_snapshot(self: Box<Self>, which: SnapshotSelector<'_>) -> Result<Box<dyn super::Disk>> {
         let Self { disk, options, .. } = *self;
         Ok(Box::new(Self::new(disk.into_snapshot(which)?, options)))
-    }
-
-    fn close(self: Box<Self>) -> Result<()> {
-        self.disk.close()
     }
 }
 
 /// Snapshots are durable by themselves; what is written to a VM state follows the policy.
 impl Snapshots for Policy {
     fn create(&self, new: &NewSnapshot) -> Result<SnapshotRecord> {
-        self.below()?.create(new)
+        self.snapshots_below()?.create(new)
     }
 
     fn apply(&self, which: SnapshotSelector<'_>) -> Result<()> {
-        self.below()?.apply(which)
+        self.snapshots_below()?.apply(which)
     }
 
     fn delete(&self, which: SnapshotSelector<'_>) -> Result<()> {
-        self.below()?.delete(which)
+        self.snapshots_below()?.delete(which)
     }
 
     fn read_state(&self, at: u64, into: &mut [u8]) -> Result<()> {
-        self.below()?.read_state(at, into)
+        self.snapshots_below()?.read_state(at, into)
     }
 
     fn write_state(&self, at: u64, from: &[u8]) -> Result<()> {
-        self.below()?.write_state(at, from)?;
+        self.snapshots_below()?.write_state(at, from)?;
         self.disk.flush()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::disk::RawDisk;
     use holstein_storage::MemStorage;
