@@ -31,7 +31,8 @@ mod socket;
 mod wire;
 
 pub use client::{
-    Address, AddressError, Client, ClientError, ExportFacts, ListedExport, NbdStorage, Target, list,
+    Address, AddressError, Client, ClientError, ConnectOptions, ExportFacts, ListedExport,
+    NbdStorage, Target, list,
 };
 pub use context::Context;
 pub use errno::Errno;

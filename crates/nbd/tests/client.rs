@@ -8,12 +8,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use common::{BLOCK, MemoryDisk, Numbers, settings};
 use holstein_nbd::numbers::option_reply;
 use holstein_nbd::{
-    AcceptOptions, Address, BlockSizes, Client, ClientError, Export, ExportSettings, Framing,
-    Listener, NbdStorage, Server, Target, Waker, accept, list,
+    AcceptOptions, Address, BlockSizes, Client, ClientError, ConnectOptions, Export,
+    ExportSettings, Framing, Listener, NbdStorage, Server, Target, Waker, accept, list,
 };
 use holstein_storage::Storage;
 use holstein_units::{HostOffset, HostRange};
@@ -36,10 +37,13 @@ struct Running {
 
 impl Running {
     fn start(settings: ExportSettings) -> Self {
-        let path = fresh_path();
+        Self::start_at(fresh_path(), BLOCKS, settings)
+    }
+
+    fn start_at(path: PathBuf, blocks: usize, settings: ExportSettings) -> Self {
         let listener = Listener::unix(&path).expect("the path is free");
         let waker = Arc::new(Waker::new().expect("there are files to be had"));
-        let disk = Arc::new(MemoryDisk::new(BLOCKS));
+        let disk = Arc::new(MemoryDisk::new(blocks));
         let server = Server::new().export(Arc::clone(&disk) as Arc<dyn Export>, settings);
         let other = Arc::clone(&waker);
         let options = AcceptOptions { clients: None, persistent: true };
@@ -118,7 +122,7 @@ fn many_threads_share_a_connection() {
         let block_sizes = BlockSizes { minimum, preferred: 4096 };
         let running = Running::start(ExportSettings { block_sizes, ..settings("disk") });
         let storage = running.storage();
-        assert_eq!(storage.client().facts().framing, Framing::Extended);
+        assert_eq!(storage.facts().framing, Framing::Extended);
         assert_eq!(storage.len().expect("it is known"), SIZE);
         assert_eq!(storage.capabilities().alignment, minimum);
         let part = SIZE / 4;
@@ -135,6 +139,82 @@ fn many_threads_share_a_connection() {
         assert!(*running.disk.bytes() == models.concat(), "blocks of {minimum}");
         assert!(running.disk.flushes.load(Ordering::Relaxed) > 0);
     }
+}
+
+#[test]
+fn a_write_of_the_longest_size_may_lie_anywhere() {
+    let block_sizes = BlockSizes { minimum: 4096, preferred: 4096 };
+    let settings = ExportSettings { block_sizes, ..settings("disk") };
+    let running = Running::start_at(fresh_path(), 9000, settings);
+    let storage = running.storage();
+    let longest = storage.facts().maximum as usize;
+    let data: Vec<u8> = (0..longest).map(|at| (at % 251) as u8 + 1).collect();
+    storage.write_at(HostOffset::new(1), &data).expect("it is cut into blocks");
+    let mut back = vec![9; longest + 2];
+    storage.read_at(HostOffset::new(0), &mut back).expect("so is a read");
+    assert_eq!((back[0], back[longest + 1]), (0, 0), "what surrounds it stays");
+    assert!(back[1..=longest] == data[..]);
+}
+
+#[test]
+fn another_context_can_be_asked_about() {
+    let running = Running::start(settings("disk"));
+    let block = BLOCK as u64;
+    running.storage().write_at(HostOffset::new(block), &[1; BLOCK]).expect("a write");
+    let target = running.target("disk");
+    let context = |name: &str| {
+        let options = ConnectOptions { context: Some(name.to_owned()) };
+        let client = Client::connect_with(&target, &options).expect("the server is there");
+        NbdStorage::lasting(client, target.clone(), options, Duration::ZERO)
+    };
+    let storage = context("qemu:dirty-bitmap:b0");
+    let state = |at| storage.state_at(at).expect("a state").map(|extent| extent.flags);
+    assert_eq!([state(0), state(block), state(2 * block)], [Some(0), Some(1), Some(0)]);
+    let hole = storage.extent_at(HostOffset::new(0)).expect("a state");
+    assert_eq!(hole, (true, SIZE), "a bitmap says nothing about holes");
+    let storage = context("qemu:dirty-bitmap:none");
+    assert_eq!((storage.facts().context, storage.state_at(0).expect("no question")), (None, None));
+}
+
+#[test]
+fn requests_wait_for_a_server_that_comes_back() {
+    let running = Running::start(settings("disk"));
+    let (target, path) = (running.target("disk"), running.path.clone());
+    let options = ConnectOptions::default();
+    let lasting = |delay| {
+        let client = Client::connect(&target).expect("the server is there");
+        NbdStorage::lasting(client, target.clone(), options.clone(), delay)
+    };
+    let (patient, other) = (lasting(Duration::from_secs(60)), lasting(Duration::from_millis(300)));
+    patient.write_at(HostOffset::new(0), b"x").expect("the server is there");
+    drop(running);
+    let begin = Instant::now();
+    let error = other.read_at(HostOffset::new(0), &mut [0]).expect_err("nobody comes in time");
+    assert_eq!(error.raw_os_error(), Some(5));
+    assert!(begin.elapsed() >= Duration::from_millis(300));
+    let again = std::thread::scope(|scope| {
+        let begun: Vec<_> = (0..4)
+            .map(|nth| {
+                scope.spawn({
+                    let patient = &patient;
+                    move || patient.write_at(HostOffset::new(nth * 512), &[7; 512])
+                })
+            })
+            .collect();
+        std::thread::sleep(Duration::from_millis(300));
+        let again = Running::start_at(path.clone(), BLOCKS, settings("disk"));
+        for write in begun {
+            write.join().expect("no thread fails").expect("the server is back");
+        }
+        again
+    });
+    assert!(again.disk.bytes()[..2048].iter().all(|byte| *byte == 7));
+    other.read_at(HostOffset::new(0), &mut [0]).expect("it is tried again later");
+    drop(again);
+    let _other_size = Running::start_at(path, BLOCKS / 2, settings("disk"));
+    let begin = Instant::now();
+    other.read_at(HostOffset::new(0), &mut [0]).expect_err("that is another export");
+    assert!(begin.elapsed() >= Duration::from_millis(300));
 }
 
 #[test]

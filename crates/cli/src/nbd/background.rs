@@ -31,13 +31,12 @@ pub(super) fn parent() -> Option<u32> {
 }
 
 /// Starts the server in the background and returns this process's exit status.
-pub(super) fn start(arguments: &[String], verbose: bool) -> Outcome<u8> {
+pub(super) fn start(verbose: bool) -> Outcome<u8> {
     let failed = |error| Failure::prefixed("Failed to fork: ", DiskError::from(&error));
     let mut command = Command::new(std::env::current_exe().map_err(failed)?);
     command.arg0(std::env::args_os().next().unwrap_or_default());
     // The first arguments of the program may say that it is this command.
     command.args(std::env::args_os().skip(1));
-    debug_assert!(std::env::args().count() > arguments.len());
     command.env(MARK, std::process::id().to_string());
     let input = if verbose {
         command.env(TALKS, "1");

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use holstein_nbd::numbers::MAX_STRING;
+
 use super::activation::Activation;
 use super::{Failure, Outcome, help};
 use crate::img::SnapshotWord;
@@ -63,9 +65,6 @@ const ABOUT_DISK: [&str; 11] = [
     "cache",
     "nocache",
 ];
-
-/// Bytes of a name or a description, at most.
-const MAX_STRING: usize = 4096;
 
 /// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq)]

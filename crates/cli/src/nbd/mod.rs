@@ -54,7 +54,7 @@ type Outcome<T> = Result<T, Failure>;
 pub(crate) fn run(arguments: &[String]) -> u8 {
     let outcome = CommandLine::parse(arguments).and_then(|parsed| match parsed {
         Parsed::Serve(line) if line.fork && !background::is_child() => {
-            background::start(arguments, line.verbose)
+            background::start(line.verbose)
         }
         Parsed::Serve(line) => serve::serve(*line).map(|()| 0),
         Parsed::List(place) => list::run(&place).map(|()| 0),

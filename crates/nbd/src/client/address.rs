@@ -131,8 +131,9 @@ fn decode(text: &str) -> Result<String, AddressError> {
             continue;
         }
         let (digits, tail) = rest.split_first_chunk::<2>().ok_or(AddressError::Uri)?;
-        let digits = std::str::from_utf8(digits).map_err(|_| AddressError::Uri)?;
-        bytes.push(u8::from_str_radix(digits, 16).map_err(|_| AddressError::Uri)?);
+        let [high, low] = digits.map(|digit| char::from(digit).to_digit(16));
+        let byte = high.zip(low).map(|(high, low)| high << 4 | low);
+        bytes.push(byte.and_then(|byte| u8::try_from(byte).ok()).ok_or(AddressError::Uri)?);
         rest = tail;
     }
     String::from_utf8(bytes).map_err(|_| AddressError::Uri)
@@ -188,6 +189,8 @@ mod tests {
             "nbd:h",
             "nbd:h:x",
             "nbd://h/%4",
+            "nbd://h/%+4",
+            "nbd://h/%4g",
             "x:y",
         ] {
             assert!(Target::parse(bad).is_err(), "{bad}");

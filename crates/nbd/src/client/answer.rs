@@ -6,9 +6,7 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use crate::errno::Errno;
 use crate::input::Input;
-use crate::numbers::{
-    CHUNK_MAGIC, EXTENDED_CHUNK_MAGIC, MAX_STRING, SIMPLE_REPLY_MAGIC, allocation, chunk,
-};
+use crate::numbers::{CHUNK_MAGIC, EXTENDED_CHUNK_MAGIC, MAX_STRING, SIMPLE_REPLY_MAGIC, chunk};
 use crate::request::Framing;
 use crate::server::Extent;
 use crate::wire::{
@@ -184,8 +182,7 @@ impl Answer {
         if len == 0 {
             return Err(wrong("a state of no bytes"));
         }
-        let known = u64::from(allocation::HOLE | allocation::ZERO);
-        let flags = u32::try_from(flags & known).unwrap_or_default();
+        let flags = u32::try_from(flags).unwrap_or(u32::MAX);
         self.extent.get_or_insert(Extent { len, flags });
         let rest = usize::try_from(states - one).map_err(|_| wrong("too many states"))?;
         input.fill(&mut vec![0; rest])

@@ -19,8 +19,8 @@ const MAX_REPLIES: usize = 1 << 16;
 /// Zeros behind the reply to the old option.
 const PADDING: usize = 124;
 
-/// The context that a client asks for.
-const ALLOCATION: &[u8] = b"base:allocation";
+/// The context that a client asks for unless it wants another one.
+const ALLOCATION: &str = "base:allocation";
 
 /// A handshake under way.
 pub(super) struct Talk<S> {
@@ -71,9 +71,13 @@ impl<S: Read + Write> Talk<S> {
         Ok(())
     }
 
-    /// Chooses an export; nothing but requests follows.
-    pub(super) fn go(&mut self, name: &str) -> Result<ExportFacts, ClientError> {
-        let context = self.choose_context(name)?;
+    /// Chooses an export and one of its contexts; nothing but requests follows.
+    pub(super) fn go(
+        &mut self,
+        name: &str,
+        context: Option<&str>,
+    ) -> Result<ExportFacts, ClientError> {
+        let context = self.choose_context(name, context.unwrap_or(ALLOCATION))?;
         let mut facts = match self.describe(option::GO, name) {
             Ok(facts) => facts,
             Err(ClientError::Refused { kind, .. }) if kind == option_reply::ERR_UNSUP => {
@@ -81,7 +85,7 @@ impl<S: Read + Write> Talk<S> {
             }
             Err(error) => return Err(error),
         };
-        facts.allocation = context;
+        facts.context = context;
         facts.framing = self.framing;
         Ok(facts)
     }
@@ -163,15 +167,14 @@ impl<S: Read + Write> Talk<S> {
         let _ = self.send(option::ABORT, &[]);
     }
 
-    /// Chooses the context about holes; returns its number, if the server has it.
-    fn choose_context(&mut self, name: &str) -> Result<Option<u32>, ClientError> {
+    /// Chooses a context; returns its number, if the server has it.
+    fn choose_context(&mut self, name: &str, context: &str) -> Result<Option<u32>, ClientError> {
         if self.framing == Framing::Simple {
             return Ok(None);
         }
         let mut data = string(name)?;
         data.extend(1_u32.to_be_bytes());
-        data.extend(u32::try_from(ALLOCATION.len()).unwrap_or_default().to_be_bytes());
-        data.extend(ALLOCATION);
+        data.extend(string(context)?);
         let replies = match self.ask(option::SET_META_CONTEXT, &data) {
             Ok(replies) => replies,
             // The export that is not there is reported when it is chosen.
@@ -181,7 +184,7 @@ impl<S: Read + Write> Talk<S> {
         for (kind, reply) in replies {
             if kind == option_reply::META_CONTEXT
                 && let Some((id, name)) = reply.split_first_chunk::<4>()
-                && name == ALLOCATION
+                && name == context.as_bytes()
             {
                 return Ok(Some(u32::from_be_bytes(*id)));
             }
@@ -246,7 +249,7 @@ fn refused(option: u32, kind: u32, text: &[u8]) -> ClientError {
 /// A string behind its length.
 fn string(text: &str) -> Result<Vec<u8>, ClientError> {
     let len = u32::try_from(text.len()).ok().filter(|len| *len <= 4096);
-    let len = len.ok_or(ClientError::Protocol("an export name of more than 4096 bytes"))?;
+    let len = len.ok_or(ClientError::Protocol("a name of more than 4096 bytes"))?;
     let mut data = len.to_be_bytes().to_vec();
     data.extend_from_slice(text.as_bytes());
     Ok(data)

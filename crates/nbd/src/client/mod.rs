@@ -2,6 +2,7 @@
 
 mod address;
 mod answer;
+mod connection;
 mod handshake;
 mod storage;
 mod transfer;
@@ -98,8 +99,8 @@ pub struct ExportFacts {
     pub preferred: u32,
     /// Bytes of a read or write, at most.
     pub maximum: u32,
-    /// The number of the context about holes, where the server has it.
-    pub allocation: Option<u32>,
+    /// The number of the context that was asked for, where the server has it.
+    pub context: Option<u32>,
     /// How requests and replies are framed.
     pub framing: Framing,
 }
@@ -113,10 +114,17 @@ impl Default for ExportFacts {
             minimum: 1,
             preferred: 4096,
             maximum: MAX_PAYLOAD,
-            allocation: None,
+            context: None,
             framing: Framing::Simple,
         }
     }
+}
+
+/// What a client wants of a connection besides the export.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConnectOptions {
+    /// The metadata context that [`Client::extent_at`] tells about; without it that about holes.
+    pub context: Option<String>,
 }
 
 /// An export in a list.

@@ -10,7 +10,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::answer::{Answer, Header};
 use super::handshake::Talk;
-use super::{ClientError, ExportFacts, Target, connect};
+use super::{ClientError, ConnectOptions, ExportFacts, Target, connect};
 use crate::buffers::Buffers;
 use crate::errno::Errno;
 use crate::input::Input;
@@ -59,10 +59,18 @@ impl Client {
     /// # Errors
     /// The server cannot be reached, or does not have the export.
     pub fn connect(target: &Target) -> Result<Self, ClientError> {
+        Self::connect_with(target, &ConnectOptions::default())
+    }
+
+    /// As [`Client::connect`], with options.
+    ///
+    /// # Errors
+    /// As for [`Client::connect`].
+    pub fn connect_with(target: &Target, options: &ConnectOptions) -> Result<Self, ClientError> {
         let socket = connect(&target.address)?;
         let mut talk = Talk::begin(&socket)?;
         talk.choose_framing()?;
-        let facts = talk.go(&target.export)?;
+        let facts = talk.go(&target.export, options.context.as_deref())?;
         let input = Mutex::new(Input::new(socket.try_clone()?));
         Ok(Self {
             facts,
@@ -140,13 +148,13 @@ impl Client {
         self.ask(command::FLUSH, 0, 0, 0, &[], Answer::default()).map(drop)
     }
 
-    /// The state at `at` in the context about holes, if the server has that, and how many of `len` bytes
-    /// it holds for at least.
+    /// The state at `at` in the context that was chosen, if the server has that, and how many of `len`
+    /// bytes it holds for at least.
     ///
     /// # Errors
     /// As for [`Client::read`].
     pub fn extent_at(&self, at: u64, len: u64) -> io::Result<Option<Extent>> {
-        let Some(context) = self.facts.allocation else { return Ok(None) };
+        let Some(context) = self.facts.context else { return Ok(None) };
         let answer = Answer { context: Some(context), ..Answer::default() };
         let flags = command_flag::REQ_ONE;
         let answer = self.ask(command::BLOCK_STATUS, flags, at, len, &[], answer)?;
@@ -158,7 +166,8 @@ impl Client {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn broken(&self) -> bool {
+    /// Whether the connection is of no use any more.
+    pub(super) fn broken(&self) -> bool {
         self.state().broken
     }
 

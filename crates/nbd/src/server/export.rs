@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::context::Context;
-use crate::numbers::{MAX_PAYLOAD, MAX_STRING, transmission};
+use crate::numbers::{MAX_PAYLOAD, transmission};
 use crate::request::Framing;
 
 /// How zeros are to be written.
@@ -108,9 +108,10 @@ impl BlockSizes {
 /// What clients are told about an export.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ExportSettings {
-    /// The name by which it is asked for; the empty one is the default export.
+    /// The name by which it is asked for, at most [`MAX_STRING`](crate::numbers::MAX_STRING) bytes; the
+    /// empty one is the default export.
     pub name: String,
-    /// Words for people.
+    /// Words for people, at most as long.
     pub description: Option<String>,
     /// Writes are refused.
     pub read_only: bool,
@@ -120,15 +121,6 @@ pub struct ExportSettings {
     pub block_sizes: BlockSizes,
     /// What can be asked besides [`Context::Allocation`], in the order in which it is listed.
     pub contexts: Vec<Context>,
-}
-
-impl ExportSettings {
-    /// Whether name and description are short enough for the protocol.
-    #[must_use]
-    pub fn fits(&self) -> bool {
-        let description = self.description.as_ref().map_or(0, String::len);
-        self.name.len() <= MAX_STRING && description <= MAX_STRING
-    }
 }
 
 /// An export with all that belongs to it.

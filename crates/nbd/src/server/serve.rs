@@ -49,8 +49,14 @@ impl Service<'_> {
         match request.command {
             command::READ => request.len.min(u64::from(MAX_PAYLOAD)),
             command::BLOCK_STATUS => {
-                let extents = (request.len / 512 + 1).min(MAX_EXTENTS as u64);
-                extents * 32 * self.contexts.len() as u64
+                let most = MAX_EXTENTS as u64;
+                let extents = match request {
+                    _ if request.has(command_flag::REQ_ONE) => 1,
+                    // The length is that of the payload, in which the range is.
+                    _ if request.has(command_flag::PAYLOAD_LEN) => most,
+                    _ => (request.len / 512 + 1).min(most),
+                };
+                extents * 32 * self.contexts.len() as u64 + request.payload_len(self.framing)
             }
             _ => request.payload_len(self.framing),
         }
@@ -290,4 +296,56 @@ fn too_long(len: u64) -> Refusal {
 
 fn length(len: u64) -> Result<u32, Refusal> {
     u32::try_from(len).map_err(|_| too_long(len))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::export::ExportSettings;
+    use super::*;
+
+    /// A disk that is never asked.
+    struct Nothing;
+
+    impl Export for Nothing {
+        fn size(&self) -> u64 {
+            1 << 40
+        }
+        fn read_at(&self, _: u64, _: &mut [u8]) -> io::Result<()> {
+            Ok(())
+        }
+        fn write_at(&self, _: u64, _: &[u8], _: bool) -> io::Result<()> {
+            Ok(())
+        }
+        fn write_zeroes(&self, _: u64, _: u64, _: Zeroes) -> io::Result<()> {
+            Ok(())
+        }
+        fn trim(&self, _: u64, _: u64, _: bool) -> io::Result<()> {
+            Ok(())
+        }
+        fn flush(&self) -> io::Result<()> {
+            Ok(())
+        }
+        fn extent_at(&self, _: &Context, _: u64, len: u64) -> io::Result<Extent> {
+            Ok(Extent { len, flags: 0 })
+        }
+    }
+
+    #[test]
+    fn a_question_costs_as_much_as_its_longest_answer() {
+        let exported = Exported::new(Arc::new(Nothing), ExportSettings::default());
+        let framing = Framing::Extended;
+        let service = Service { exported: &exported, framing, contexts: &[0] };
+        let cost = |flags, len| {
+            let command = command::BLOCK_STATUS;
+            service.cost(&Request { flags, command, cookie: 1, at: 0, len })
+        };
+        let longest = MAX_EXTENTS as u64 * 32;
+        assert_eq!(cost(0, 1 << 40), longest);
+        // The range is in a payload of 12 bytes.
+        assert!(cost(command_flag::PAYLOAD_LEN, 12) >= longest);
+        assert_eq!(cost(command_flag::REQ_ONE, 1 << 40), 32);
+        assert_eq!(cost(0, 1), 32);
+    }
 }
