@@ -92,10 +92,13 @@ impl Disk {
         let list = guard.listed();
         self.protect_list(list);
         for record in list.table.records() {
-            // What a broken record names is found when it is used; other images than this
-            // program's own may have some.
-            if record.validate_l1(self.geometry).is_ok() {
-                self.protect_snapshot(record, true)?;
+            match self.judge_record(record) {
+                Ok(()) => self.protect_snapshot(record, true)?,
+                // Writes could not be tested against L2 tables that cannot be found.
+                Err(error) if self.protects_snapshot_l2() => return Err(error),
+                // What a broken record names is found when it is used; other images than this
+                // program's own may have some.
+                Err(_) => {}
             }
         }
         Ok(())
