@@ -134,6 +134,7 @@ macro_rules! transcripts {
 transcripts!(
     amend,
     bench,
+    backing,
     bitmap,
     bitmaps,
     blkdebug,
@@ -175,6 +176,58 @@ fn the_compress_driver_takes_disks_of_any_size() -> TestResult {
     ] {
         let output = shell(line, &dir, &bin)?;
         assert!(output.status.success(), "{line}: {output:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn writes_that_cannot_be_tested_are_refused() -> TestResult {
+    let scratch = Scratch::new("untested")?;
+    let (dir, bin) = (scratch.join("ours"), scratch.join("bin"));
+    let succeeds = |line: &str| Ok::<_, std::io::Error>(shell(line, &dir, &bin)?.status.success());
+    assert!(succeeds(
+        "qemu-img create -q -f qcow2 a.qcow2 1M && qemu-io -c 'write 0 64k' a.qcow2"
+    )?);
+    assert!(succeeds("qemu-img snapshot -c one a.qcow2")?);
+    let mut bytes = fs::read(dir.join("a.qcow2"))?;
+    let table = bytes[64..72].iter().fold(0, |at, byte| at << 8 | usize::from(*byte));
+    // The L1 table of the snapshot is off its cluster.
+    bytes[table..table + 8].copy_from_slice(&0x40_0200_u64.to_be_bytes());
+    fs::write(dir.join("a.qcow2"), &bytes)?;
+    let tested = "qemu-io -c 'open -o overlap-check.inactive-l2=on a.qcow2' -c 'write 0 4k'";
+    let output = shell(tested, &dir, &bin)?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("the snapshot is broken"), "{output:?}");
+    assert!(fs::read(dir.join("a.qcow2"))? == bytes, "nothing is written");
+    assert!(succeeds("qemu-io -c 'write 0 4k' a.qcow2")?, "without the test it can be");
+    Ok(())
+}
+
+#[test]
+fn an_emptied_image_knows_its_own_steps() -> TestResult {
+    let scratch = Scratch::new("emptied")?;
+    let (dir, bin) = (scratch.join("ours"), scratch.join("bin"));
+    for (event, stops) in [
+        ("l1_update", true),
+        ("empty_image_prepare", false),
+        ("reftable_update", false),
+        ("refblock_alloc", false),
+    ] {
+        let rule = format!("[inject-error]\nevent = \"{event}\"\n");
+        fs::write(dir.join("rules"), rule)?;
+        let made = shell(
+            "qemu-img create -q -f qcow2 base.qcow2 1M && rm -f top.qcow2 && qemu-img create -q -f \
+             qcow2 -b base.qcow2 -F qcow2 top.qcow2 && qemu-io -c 'write -P 3 0 64k' top.qcow2",
+            &dir,
+            &bin,
+        )?;
+        assert!(made.status.success(), "{made:?}");
+        let output = shell("qemu-img commit blkdebug:rules:top.qcow2", &dir, &bin)?;
+        assert_eq!(output.status.success(), !stops, "{event}: {output:?}");
+        let after = "qemu-img check -q top.qcow2 && qemu-img check -q base.qcow2 && \
+                     qemu-io -r -c 'read -P 3 0 64k' top.qcow2";
+        let after = shell(after, &dir, &bin)?;
+        assert!(after.status.success(), "{event}: {after:?}");
     }
     Ok(())
 }

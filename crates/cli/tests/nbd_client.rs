@@ -200,3 +200,120 @@ fn images_lie_on_exports_and_stand_on_them() -> TestResult {
     }
     Ok(())
 }
+
+const TARGETS: &[&str] = &[
+    "qemu-img create -f raw nbd:unix:@ 4M",
+    "qemu-img create -f raw nbd:unix:@ 2M",
+    "qemu-io -r -f raw -c read_-P_0_0_512 -c read_-P_6_512_1M nbd:unix:@",
+    "qemu-img create -f raw nbd:unix:@ 9M",
+    "qemu-img create -f raw -o preallocation=full nbd:unix:@ 1M",
+    "qemu-img create -f qcow2 nbd:unix:@ 1G",
+    "qemu-img info nbd:unix:@",
+    "qemu-img check nbd:unix:@",
+    "qemu-img create -f qcow2 -o preallocation=full nbd:unix:@ 1M",
+    "qemu-img compare -f qcow2 -F raw nbd:unix:@ zero.raw",
+    "qemu-img create -f raw nbd:unix:/nodir/x 1M",
+    "qemu-img create -f qcow2 nbd:unix:/nodir/x 1M",
+    "qemu-img create -f qcow2 null-co:// 1M",
+    "qemu-img convert -f qcow2 -O qcow2 i.qcow2 nbd:unix:@",
+    "qemu-img compare -f qcow2 -F qcow2 i.qcow2 nbd:unix:@",
+    "qemu-img check nbd:unix:@",
+    "qemu-img convert -n -f qcow2 -O qcow2 i.qcow2 nbd:unix:@",
+    "qemu-img convert -c -f qcow2 -O qcow2 i.qcow2 nbd:unix:@",
+    "qemu-img check nbd:unix:@",
+    "qemu-img compare -f qcow2 -F qcow2 i.qcow2 nbd:unix:@",
+    "qemu-img convert -f raw -O raw large.raw nbd:unix:@",
+    "qemu-img dd -f raw -O raw bs=1M count=2 if=r.raw of=nbd:unix:@",
+    "qemu-img resize -f raw nbd:unix:@ 9M",
+];
+
+#[test]
+fn images_are_made_in_exports() -> TestResult {
+    let Some(clients) = Clients::find("images_are_made_in_exports") else { return Ok(()) };
+    let dir = TempDir::new("nbd-client-targets")?;
+    let dir = dir.path();
+    make_images(&clients.oracle, dir)?;
+    fs::write(dir.join("t.raw"), vec![6; 8 << 20])?;
+    fs::write(dir.join("zero.raw"), vec![0; 1 << 20])?;
+    fs::write(dir.join("large.raw"), vec![1; 9 << 20])?;
+    let _server = Server::start(Path::new(OURS), dir, &["-f", "raw", "t.raw"])?;
+    for line in TARGETS {
+        clients.compare(dir, line)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn states_of_any_context_are_shown_as_those_of_holes() -> TestResult {
+    let test = "states_of_any_context_are_shown_as_those_of_holes";
+    let Some(clients) = Clients::find(test) else { return Ok(()) };
+    let dir = TempDir::new("nbd-client-contexts")?;
+    let dir = dir.path();
+    let img = |line: &str| {
+        let mut command = Command::new(clients.oracle.qemu_img());
+        command.args(line.split(' ')).current_dir(dir).status()
+    };
+    let io = |line: &str, image: &str| {
+        let mut command = Command::new(clients.oracle.qemu_io());
+        command.args(["-f", "qcow2", "-c", line, image]).current_dir(dir).output()
+    };
+    assert!(img("create -q -f qcow2 a.qcow2 1M")?.success());
+    assert!(io("write 0 192k", "a.qcow2")?.status.success());
+    assert!(img("create -q -f qcow2 -b a.qcow2 -F qcow2 b.qcow2")?.success());
+    assert!(io("write 64k 64k", "b.qcow2")?.status.success());
+    assert!(img("create -q -f qcow2 -b b.qcow2 -F qcow2 c.qcow2")?.success());
+    assert!(img("bitmap --add c.qcow2 b0")?.success());
+    assert!(io("write 128k 64k", "c.qcow2")?.status.success());
+    assert!(io("write -z 512k 64k", "c.qcow2")?.status.success());
+    for server in [clients.server.as_path(), Path::new(OURS)] {
+        let _server = Server::start(server, dir, &["-A", "-B", "b0", "-f", "qcow2", "c.qcow2"])?;
+        for context in
+            ["base:allocation", "qemu:dirty-bitmap:b0", "qemu:allocation-depth", "nope", "qemu:"]
+        {
+            for line in [
+                "qemu-img map --output=json --image-opts driver=nbd,server.type=unix,server.path=@",
+                "qemu-img map --image-opts driver=nbd,server.type=unix,server.path=@",
+            ] {
+                clients.compare(dir, &format!("{line},x-dirty-bitmap={context}"))?;
+            }
+        }
+        for line in [
+            "qemu-img map --output=json --image-opts driver=raw,file.driver=nbd,file.path=@,\
+             file.x-dirty-bitmap=qemu:dirty-bitmap:b0",
+            "qemu-img info --image-opts driver=nbd,path=@,reconnect-delay=1,open-timeout=1",
+            "qemu-img info --image-opts driver=nbd,path=@,reconnect-delay=x",
+            "qemu-img info --image-opts driver=nbd,path=/nodir/s,open-timeout=1",
+        ] {
+            clients.compare(dir, line)?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_client_goes_on_with_a_server_that_comes_back() -> TestResult {
+    let dir = TempDir::new("nbd-client-again")?;
+    let dir = dir.path();
+    fs::write(dir.join("t.raw"), vec![6; 1 << 20])?;
+    let serve = || Server::start(Path::new(OURS), dir, &["-f", "raw", "t.raw"]);
+    let server = serve()?;
+    let socket = dir.join("s").display().to_string();
+    let mut client = Command::new(OURS);
+    client.arg0("qemu-io").args(["-t", "none", "-n", "--image-opts"]);
+    client.args(["-c", "write -P 1 0 64k", "-c", "sleep 1000", "-c", "write -P 2 64k 64k"]);
+    client.arg(format!("driver=nbd,path={socket},reconnect-delay=60"));
+    let client = client.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+    std::thread::sleep(Duration::from_millis(400));
+    drop(server);
+    std::thread::sleep(Duration::from_millis(900));
+    let server = serve()?;
+    let output = client.wait_with_output()?;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success() && said.matches("wrote 65536/65536").count() == 2, "{said}");
+    drop(server);
+    let bytes = fs::read(dir.join("t.raw"))?;
+    assert!(
+        bytes[..65536].iter().all(|b| *b == 1) && bytes[65536..131_072].iter().all(|b| *b == 2)
+    );
+    Ok(())
+}

@@ -169,6 +169,14 @@ const BITMAPS: &[Client] = &[
     ("nbd", &["-L", "-k", "@"]),
 ];
 
+/// Questions about ranges; what a filter prefers as sizes of requests is another matter.
+const RANGES: &[Client] = BITMAPS.split_at(3).0;
+
+const COMPRESS: &str = "driver=compress,file.driver=qcow2,file.file.filename=i.qcow2";
+const COPY_ON_READ: &str = "driver=copy-on-read,file.driver=qcow2,file.file.filename=i.qcow2";
+const BLKDEBUG: &str = "driver=blkdebug,image.driver=qcow2,image.file.filename=i.qcow2";
+const DISCARD: &str = "driver=qcow2,file.filename=i.qcow2,discard=unmap,detect-zeroes=unmap";
+
 /// Servers, by their options, and the clients that they meet.
 const SCENES: &[(&[&str], &[Client])] = &[
     (&["-f", "qcow2", "i.qcow2"], READS),
@@ -183,6 +191,12 @@ const SCENES: &[(&[&str], &[Client])] = &[
     (&["-f", "raw", "--discard=unmap", "--detect-zeroes=unmap", "b.raw"], WRITES),
     (&["-f", "qcow2", "-A", "-B", "b0", "-B", "b1", "i.qcow2"], BITMAPS),
     (&["-f", "qcow2", "-A", "-r", "-B", "b1", "-B", "b0", "i.qcow2"], BITMAPS),
+    (&["-A", "-B", "b0", "-B", "b1", "--image-opts", COMPRESS], RANGES),
+    (&["-A", "-B", "b0", "-B", "b1", "--image-opts", COPY_ON_READ], RANGES),
+    (&["-A", "-B", "b0", "-B", "b1", "--image-opts", BLKDEBUG], RANGES),
+    (&["-A", "-B", "b0", "-B", "b1", "--image-opts", DISCARD], RANGES),
+    (&["--image-opts", BLKDEBUG], READS),
+    (&["--image-opts", BLKDEBUG], WRITES),
 ];
 
 #[test]

@@ -10,7 +10,7 @@ use holstein_storage::{FileIdentity, Storage};
 use holstein_units::{HostOffset, HostRange, SECTOR};
 
 use super::{Disk, DiskError, DiskInfo, Preallocation, Result, Status, luks_error};
-use crate::node::{Debugger, FileNode};
+use crate::node::{Debugger, ExportStates, FileNode, State};
 
 /// The driver of volumes.
 const LUKS: &str = "luks";
@@ -28,6 +28,8 @@ pub(crate) struct RawDisk {
     file: String,
     identity: Option<FileIdentity>,
     debugger: Option<Arc<Debugger>>,
+    /// What a server says, where the file is an export of it.
+    states: Option<ExportStates>,
 }
 
 impl RawDisk {
@@ -55,6 +57,7 @@ impl RawDisk {
             file: file.name.clone(),
             identity: file.identity,
             debugger: file.debugger.clone(),
+            states: file.states.clone(),
         })
     }
 
@@ -81,6 +84,7 @@ impl RawDisk {
             file: file.name.clone(),
             identity: file.identity,
             debugger: file.debugger.clone(),
+            states: file.states.clone(),
         })
     }
 
@@ -102,6 +106,7 @@ impl RawDisk {
             file: name.to_owned(),
             identity: None,
             debugger: None,
+            states: None,
         }
     }
 
@@ -125,6 +130,12 @@ impl RawDisk {
         if let Some(debugger) = self.debugger.as_deref().filter(|_| self.driver == "raw") {
             debugger.about_to(event);
         }
+    }
+
+    /// The state of a byte of an export.
+    fn told_by_the_server(&self, host: u64) -> Result<Option<State>> {
+        let states = self.states.as_ref().filter(|_| self.is_plain());
+        states.map_or(Ok(None), |states| states.at(host))
     }
 
     fn settle(&self, fua: bool) -> Result<()> {
@@ -229,6 +240,9 @@ impl Disk for RawDisk {
         if !self.writable {
             return Err(DiskError::from_errno(libc::EACCES));
         }
+        if self.states.is_some() && len != self.len() {
+            return Err(DiskError::unsupported("Cannot resize NBD nodes"));
+        }
         if self.fixed {
             return Err(DiskError::unsupported("Cannot resize fixed-size raw disks"));
         }
@@ -265,6 +279,13 @@ impl Disk for RawDisk {
             return Ok(Status::nothing());
         }
         let host = self.offset + at;
+        if let Some(state) = self.told_by_the_server(host)? {
+            let State { len: run, data, zero } = state;
+            let present = data || zero;
+            let (offset, file) = (present.then_some(host), present.then(|| self.file.clone()));
+            let len = run.min(len);
+            return Ok(Status { len, present, zero, data, offset, file, ..Status::nothing() });
+        }
         let (data, run) = self.storage.extent_at(HostOffset::new(host))?;
         // The file may end inside the last sector, and the disk never does.
         let run = if run == 0 { len } else { (host + run).next_multiple_of(SECTOR) - host };

@@ -10,7 +10,7 @@ use super::images::{cache_mode, named, number, open_files};
 use super::progress::Progress;
 use super::{Args, Command, Failure, Outcome};
 use crate::disk::{Disk, DiskError, Preallocation, engine_error, os_error};
-use crate::node::{CacheMode, OpenChain, OpenFlags, open_disk};
+use crate::node::{CacheMode, OpenChain, OpenFlags, open_layer};
 use crate::out::{self, say};
 use crate::text::{Operands, Opt};
 
@@ -76,8 +76,13 @@ fn run(args: &Args) -> Outcome {
         .and_then(|link| link.image)
         .ok_or_else(|| Failure::message("Image does not have a backing file"))?;
     let text = base.text.clone();
-    let base = open_disk(base, &written, &args.objects)
-        .map_err(|error| Failure::Error(format!("Could not open '{text}': "), error, 1))?;
+    let opened = open_layer(base, &written).and_then(|mut layer| {
+        // It was guessed before, without a word, when the image was opened.
+        layer.warns = false;
+        layer.into_disk(&args.objects)
+    });
+    let base =
+        opened.map_err(|error| Failure::Error(format!("Could not open '{text}': "), error, 1))?;
 
     let mut progress = Progress::start(args.has("progress") && !args.has("quiet"), 1.0);
     let committed = commit(&*overlay, &*base, rate, &mut progress);

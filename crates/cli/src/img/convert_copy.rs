@@ -103,7 +103,9 @@ pub(super) fn copy(
             Steps { buffer, unit, shown: SHOWN_EVERY }
         }
     };
-    let walk = Walk::new(sources, options, steps, progress.is_shown())?;
+    // What cannot be read is reported twice, as the reference does: before the copy and in it.
+    let count = progress.is_shown() || options.salvage;
+    let walk = Walk::new(sources, options, steps, count)?;
     let shared = Shared {
         sources,
         target,
@@ -120,7 +122,9 @@ pub(super) fn copy(
         offload: if options.offload { Offload::into(target) } else { None },
     };
     let parallel = std::thread::available_parallelism().map_or(1, usize::from);
-    let workers = options.workers.unwrap_or(parallel.clamp(2, 8));
+    // Reports of what cannot be read come in the order of the disk.
+    let usual = if options.salvage { 1 } else { parallel.clamp(2, 8) };
+    let workers = options.workers.unwrap_or(usual);
     std::thread::scope(|scope| {
         for _ in 1..workers {
             scope.spawn(|| shared.work());
@@ -225,11 +229,8 @@ impl Shared<'_> {
             if let Err(error) = self.sources.read_at(at, sector) {
                 sector.fill(0);
                 if !self.options.quiet {
-                    let name = self.sources.part_at(at).map_or("", |(_, name, _)| name);
                     let text = error.strerror();
-                    out::error_line(&format!(
-                        "warning: error while reading offset {at} of {name}: {text}"
-                    ));
+                    out::error_line(&format!("warning: error while reading offset {at}: {text}"));
                 }
             }
         }

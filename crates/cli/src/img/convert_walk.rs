@@ -1,8 +1,12 @@
 //! The pieces that `convert` copies, in the order of the disk.
 
+use holstein_units::SECTOR;
+
 use super::Failure;
 use super::convert_copy::CopyOptions;
 use super::convert_source::Sources;
+use crate::disk::Status;
+use crate::out;
 
 /// Zeros shorter than this between data are read along with it: one request costs more.
 const SMALL_GAP: u64 = 64 << 10;
@@ -214,12 +218,7 @@ impl<'a> Walk<'a> {
             return Ok((end, state));
         }
         let at = self.at;
-        let status = self.sources.status(at, self.sources.len() - at).map_err(|error| {
-            Failure::message(format!(
-                "error while reading block status at offset {at}: {}",
-                error.strerror()
-            ))
-        })?;
+        let status = self.status(at)?;
         let mut end = at + status.len.max(1);
         let inherited = status.depth > 0 || !status.present;
         if let Some(backing) = self.options.backing.filter(|backing| at < *backing) {
@@ -233,5 +232,29 @@ impl<'a> Walk<'a> {
         };
         self.known = Some((end, state));
         Ok((end, state))
+    }
+
+    /// The state of the sources from `at` on. Where it cannot be had and what is there is to be salvaged,
+    /// shorter ranges are asked about, and a sector about which nothing is known counts as data.
+    fn status(&self, at: u64) -> Result<Status, Failure> {
+        let mut len = self.sources.len() - at;
+        loop {
+            let error = match self.sources.status(at, len) {
+                Ok(status) => return Ok(status),
+                Err(error) => error,
+            };
+            let text =
+                format!("error while reading block status at offset {at}: {}", error.strerror());
+            if !self.options.salvage {
+                return Err(Failure::message(text));
+            }
+            if len <= SECTOR {
+                if !self.options.quiet {
+                    out::error_line(&format!("warning: {text}"));
+                }
+                return Ok(Status { len, present: true, data: true, ..Status::nothing() });
+            }
+            len = (len / 4).next_multiple_of(SECTOR);
+        }
     }
 }

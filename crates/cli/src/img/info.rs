@@ -1,5 +1,7 @@
 //! `info`: what an image is, without opening any other file.
 
+use holstein_format::SnapshotRecord;
+
 use super::images::{cache_mode, json_output, named, open_files};
 use super::info_text::print_human;
 use super::{Args, Command, Failure, Outcome};
@@ -51,6 +53,8 @@ pub(super) struct NodeInfo {
     pub(super) cluster_size: Option<u64>,
     /// What only images have, not files.
     pub(super) qcow: Option<QcowFacts>,
+    /// The snapshots of the image, or of the one under a filter.
+    pub(super) snapshots: Vec<SnapshotRecord>,
     /// The own facts of an encrypted volume.
     pub(super) volume: Option<Json>,
     pub(super) backing: Option<Backing>,
@@ -126,7 +130,8 @@ fn layer_info(layer: Layer, objects: &Objects) -> Result<NodeInfo, DiskError> {
     let format = layer.driver.name().to_owned();
     let filename = layer.name.clone();
     if let Some(below) = layer.filtered {
-        return filter_info(filename, format, *below, objects);
+        let child = child_name(&format);
+        return filter_info((filename, format, child), *below, objects);
     }
     let Some(file) = &layer.file else {
         let disk = layer.into_disk(objects)?;
@@ -137,6 +142,7 @@ fn layer_info(layer: Layer, objects: &Objects) -> Result<NodeInfo, DiskError> {
             actual_size: Some(0),
             cluster_size: None,
             qcow: None,
+            snapshots: Vec::new(),
             volume: None,
             backing: None,
             dirty: None,
@@ -154,7 +160,7 @@ fn layer_info(layer: Layer, objects: &Objects) -> Result<NodeInfo, DiskError> {
         let qcow = QcowOptions::take(&mut layer.options.clone())?;
         check_fit(&layer.generic, &qcow, &facts.header)?;
         let backing = facts.backing_file().map(|stored| Backing {
-            full: backing_name(&filename, &stored).ok(),
+            full: backing_name(layer.place(), &stored).ok(),
             format: facts.backing_format(),
             stored,
         });
@@ -165,6 +171,7 @@ fn layer_info(layer: Layer, objects: &Objects) -> Result<NodeInfo, DiskError> {
             actual_size,
             cluster_size: Some(facts.header.geometry.cluster_size()),
             dirty: Some(facts.is_dirty()),
+            snapshots: facts.snapshots.records().to_vec(),
             qcow: Some(facts),
             volume: None,
             backing,
@@ -184,6 +191,7 @@ fn layer_info(layer: Layer, objects: &Objects) -> Result<NodeInfo, DiskError> {
         actual_size,
         cluster_size: None,
         qcow: None,
+        snapshots: Vec::new(),
         volume,
         backing: None,
         dirty,
@@ -194,25 +202,32 @@ fn layer_info(layer: Layer, objects: &Objects) -> Result<NodeInfo, DiskError> {
 
 /// What is known about a filter: all that it shows is of the node under it.
 fn filter_info(
-    filename: String,
-    format: String,
+    (filename, format, child): (String, String, &'static str),
     below: Layer,
     objects: &Objects,
 ) -> Result<NodeInfo, DiskError> {
     let below = layer_info(below, objects)?;
+    // Nobody knows what a debugging node takes.
+    let actual_size = below.actual_size.filter(|_| format != Driver::Blkdebug.name());
     Ok(NodeInfo {
         filename,
         format,
         virtual_size: below.virtual_size,
-        actual_size: below.actual_size,
+        actual_size,
         cluster_size: below.cluster_size,
         qcow: None,
+        snapshots: below.snapshots.clone(),
         volume: None,
         backing: None,
         dirty: Some(false),
         is_file: false,
-        children: vec![("file", below)],
+        children: vec![(child, below)],
     })
+}
+
+/// The name of the node under a node of this format.
+fn child_name(format: &str) -> &'static str {
+    if format == Driver::Blkdebug.name() { "image" } else { "file" }
 }
 
 /// What is known about a node under an image.
@@ -225,6 +240,7 @@ fn file_info(file: &FileNode) -> Result<NodeInfo, DiskError> {
         actual_size: file.allocated(),
         cluster_size: None,
         qcow: None,
+        snapshots: Vec::new(),
         volume: None,
         backing: None,
         dirty: (!file.is_remote()).then_some(false),
@@ -235,7 +251,7 @@ fn file_info(file: &FileNode) -> Result<NodeInfo, DiskError> {
 
 /// The node under a node, with its name there.
 fn children_of(file: &FileNode) -> Result<Vec<(&'static str, NodeInfo)>, DiskError> {
-    let name = if file.driver == Driver::Blkdebug.name() { "image" } else { "file" };
+    let name = child_name(file.driver);
     file.child.iter().map(|child| Ok((name, file_info(child)?))).collect()
 }
 
@@ -250,8 +266,8 @@ fn to_json(info: &NodeInfo) -> Json {
     if let Some(format) = info.backing.as_ref().and_then(|backing| backing.format.as_deref()) {
         out.push("backing-filename-format", format);
     }
-    if let Some(qcow) = info.qcow.as_ref().filter(|qcow| !qcow.snapshots.records().is_empty()) {
-        let snapshots = qcow.snapshots.records().iter().map(super::snapshots::to_json);
+    if !info.snapshots.is_empty() {
+        let snapshots = info.snapshots.iter().map(super::snapshots::to_json);
         out.push("snapshots", snapshots.collect::<Vec<_>>());
     }
     out.push("virtual-size", info.virtual_size);

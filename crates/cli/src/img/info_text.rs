@@ -27,7 +27,10 @@ fn print_node(info: &NodeInfo, depth: usize, path: &str) {
     say!("{indent}disk size: {actual}\n");
     match (&info.qcow, info.cluster_size) {
         (Some(qcow), _) => print_qcow(info, qcow, depth),
-        (None, Some(size)) => say!("{indent}cluster_size: {size}\n"),
+        (None, Some(size)) => {
+            say!("{indent}cluster_size: {size}\n");
+            print_snapshots(info, &indent);
+        }
         (None, None) => {}
     }
     if let Some(facts) = &info.volume {
@@ -38,6 +41,16 @@ fn print_node(info: &NodeInfo, depth: usize, path: &str) {
         let path = format!("{path}/{name}");
         say!("{indent}Child node '{path}':\n");
         print_node(child, depth + 1, &path);
+    }
+}
+
+/// The snapshots of an image, or of the image under a filter.
+fn print_snapshots(info: &NodeInfo, indent: &str) {
+    if !info.snapshots.is_empty() {
+        say!("{indent}Snapshot list:\n{indent}{}\n", snapshots::HEADER);
+        for record in &info.snapshots {
+            say!("{indent}{}\n", snapshots::row(record));
+        }
     }
 }
 
@@ -62,12 +75,6 @@ fn print_qcow(info: &NodeInfo, qcow: &QcowFacts, depth: usize) {
             say!("{indent}backing file format: {format}\n");
         }
     }
-    let records = qcow.snapshots.records();
-    if !records.is_empty() {
-        say!("{indent}Snapshot list:\n{indent}{}\n", snapshots::HEADER);
-        for record in records {
-            say!("{indent}{}\n", snapshots::row(record));
-        }
-    }
+    print_snapshots(info, &indent);
     say!("{indent}Format specific information:\n{}", dump(&qcow.specific, depth + 1));
 }

@@ -13,7 +13,9 @@ use super::encryption::luks_volume;
 use super::make_qcow2::{QcowPlan, make_qcow2};
 use super::target_file::TargetFile;
 use crate::disk::{Disk, DiskError, Preallocation, RawDisk, luks_error};
-use crate::node::{check_protocol, open_file_error, open_when_free, strip_file_protocol};
+use crate::node::{
+    check_protocol, is_export, open_export, open_file_error, open_when_free, strip_file_protocol,
+};
 use crate::objects::Objects;
 use crate::out;
 
@@ -39,6 +41,9 @@ pub(super) fn make_image(
     match list.format() {
         CreateFormat::Raw | CreateFormat::File => {
             let mode = raw_preallocation(list)?;
+            if is_export(path) {
+                return make_raw_export(path, size, list.given("preallocation"));
+            }
             make_in(path, LockMode::Exact(ImageLock::CREATE), list, |file| {
                 make_raw(file, path, size, mode)
             })
@@ -49,22 +54,49 @@ pub(super) fn make_image(
                 Some("metadata") => Preallocation::Off,
                 _ => raw_preallocation(list)?,
             };
-            make_in(path, LockMode::Write, list, |file| {
-                make_volume(file, &format, &passphrase, size, mode)
-            })
+            make_below(path, list, |file| make_volume(file, &format, &passphrase, size, mode))
         }
         CreateFormat::Qcow2 => {
             let plan = QcowPlan::judge(list, size, objects)?;
             let Some(data_path) = plan.data_path() else {
-                return make_in(path, LockMode::Write, list, |file| make_qcow2(file, None, &plan));
+                return make_below(path, list, |file| make_qcow2(file, None, &plan));
             };
             check_protocol(list.given("data_file").unwrap_or_default())?;
             let lock = LockMode::Exact(ImageLock::WRITE_DATA);
-            make_in(path, LockMode::Write, list, |file| {
+            make_below(path, list, |file| {
+                if is_export(data_path) {
+                    let data = open_export(data_path)?;
+                    return make_qcow2(file, Some(data), &plan);
+                }
                 make_in(data_path, lock, list, |data| make_qcow2(file, Some(data), &plan))
             })
         }
     }
+}
+
+/// Lets `make` fill what a format lies in: a new file, or an export that is there.
+fn make_below(
+    path: &str,
+    list: &CreateList,
+    make: impl FnOnce(Arc<dyn Storage>) -> Result<(), DiskError>,
+) -> Result<(), DiskError> {
+    if is_export(path) {
+        return make(open_export(path)?);
+    }
+    make_in(path, LockMode::Write, list, |file| make(file))
+}
+
+/// Makes a raw image of an export, which keeps its length.
+fn make_raw_export(name: &str, size: u64, mode: Option<&str>) -> Result<(), DiskError> {
+    if let Some(mode) = mode.filter(|mode| *mode != "off") {
+        let text = format!("Unsupported preallocation mode '{mode}'");
+        return Err(DiskError::unsupported(text));
+    }
+    let storage = open_export(name)?;
+    if size > storage.len()? {
+        return Err(DiskError::invalid("Cannot grow NBD nodes"));
+    }
+    Ok(storage.flush()?)
 }
 
 /// Makes the file and lets `make` fill it; what becomes of it afterwards depends on both.
@@ -148,7 +180,7 @@ fn create_file(path: &str, lock: LockMode) -> Result<Arc<FileStorage>, DiskError
 
 /// Makes a LUKS volume; its payload is noise until it is written, unless all of it is to be.
 fn make_volume(
-    file: Arc<FileStorage>,
+    file: Arc<dyn Storage>,
     format: &Format,
     passphrase: &Secret,
     size: u64,

@@ -4,8 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::disk::DiskError;
+use crate::node::is_export;
 
-/// A target whose file goes away again unless it is kept.
+/// A target whose file goes away again unless it is kept. An export of a server stays in any case.
 ///
 /// Only a file that was not there before is removed; anything else stays, whatever is in it now.
 #[derive(Debug)]
@@ -20,8 +21,9 @@ pub(crate) struct TargetFile {
 impl TargetFile {
     /// Remembers whether there is anything at `path`, before it is made.
     pub(crate) fn before(path: &str) -> Self {
+        let remote = is_export(path);
         let path = Path::new(path);
-        let existed = fs::symlink_metadata(path).is_ok();
+        let existed = remote || fs::symlink_metadata(path).is_ok();
         Self { path: path.to_owned(), existed, kept: false, beside: None }
     }
 

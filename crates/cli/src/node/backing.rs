@@ -30,7 +30,9 @@ pub(crate) fn check_protocol(filename: &str) -> Result<(), DiskError> {
     let mut options = Options::default();
     parse_filename(filename, false, &mut options)?;
     match options.take_text("driver")? {
-        Some(driver) if !matches!(driver.as_str(), "file" | "host_device" | "host_cdrom") => {
+        Some(driver)
+            if !matches!(driver.as_str(), "file" | "host_device" | "host_cdrom" | "nbd") =>
+        {
             Err(DiskError::unsupported(format!(
                 "Protocol driver '{driver}' does not support image creation"
             )))

@@ -145,7 +145,7 @@ fn next(
         return Ok(None);
     }
     let recorded = header.backing_format().map(String::from_utf8_lossy);
-    let below = backing_image(&layer.name, stored.as_deref(), recorded.as_deref(), &qcow.backing);
+    let below = backing_image(layer.place(), stored.as_deref(), recorded.as_deref(), &qcow.backing);
     let opened = below.and_then(|image| {
         let layer = open_layer(image.clone(), &flags_below(&layer.generic))?;
         Ok(Link { layer, image: Some(image), stored: stored.map(|stored| stored.into_owned()) })
@@ -179,19 +179,27 @@ fn backing_image(
         return Ok(ImageRef::named(&full, recorded_format));
     };
     let mut options = options.clone();
-    let names_file =
-        options.has("file") || options.entries().iter().any(|(key, _)| key.starts_with("file."));
-    let has_bytes = options.has("filename") || names_file;
-    if let (false, Some(stored)) = (has_bytes, stored) {
-        // Only some options are given: they go to the file that is stored.
-        let full = backing_name(image, stored)?;
-        check_named_file(image, &full)?;
-        let format = if options.has("driver") { None } else { recorded_format };
-        let mut image = ImageRef::named(&full, format);
-        image.options = options;
-        return Ok(image);
+    let stored = stored.filter(|_| !options.has("file.filename"));
+    let format = if options.has("driver") { None } else { recorded_format };
+    let Some(stored) = stored else {
+        if let Some(format) = format {
+            options.set("driver", format);
+        }
+        let text = "backing".to_owned();
+        return Ok(ImageRef { filename: None, options, format: None, text });
+    };
+    if let Some(format) = format {
+        Driver::named(format)?;
     }
-    let filename = options.take_text("filename")?;
-    let text = filename.clone().unwrap_or_else(|| "backing".to_owned());
-    Ok(ImageRef { filename, options, format: None, text })
+    // Only some options are given: they go to the file that is stored.
+    if options.has("file") {
+        return Err(DiskError::invalid(
+            "Cannot reference an existing block device with additional options or a new filename",
+        ));
+    }
+    let full = backing_name(image, stored)?;
+    check_named_file(image, &full)?;
+    let mut image = ImageRef::named(&full, format);
+    image.options = options;
+    Ok(image)
 }

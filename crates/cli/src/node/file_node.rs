@@ -12,6 +12,7 @@ use super::generic::read_only_node;
 use super::keep_space::under_options;
 use super::layer::{MAX_DEPTH, open_tree};
 use super::lock_wait::{named, open_when_free};
+use super::nbd::ExportStates;
 use super::probe::PROBE_LEN;
 use super::{Debugger, Driver, Generic, OpenFlags, Options, Probed, blkdebug, nbd, probe};
 use crate::disk::{DiskError, DiskStorage};
@@ -50,6 +51,8 @@ pub(crate) struct FileNode {
     pub(crate) plain_name: bool,
     /// The rules by which requests fail and stop, where there are any.
     pub(crate) debugger: Option<Arc<Debugger>>,
+    /// What a server says about its parts, where they are the bytes of an export.
+    pub(crate) states: Option<ExportStates>,
 }
 
 impl FileNode {
@@ -61,6 +64,15 @@ impl FileNode {
             (None, Some(child)) => child.allocated(),
             (None, None) => None,
         }
+    }
+
+    /// The path of the file that holds the bytes in the end, where that is one.
+    pub(crate) fn path(&self) -> Option<&str> {
+        let mut node = self;
+        while let Some(child) = &node.child {
+            node = child;
+        }
+        node.file.as_ref().map(|_| node.name.as_str())
     }
 
     /// Whether its bytes are those of a server, who says nothing about them but what they are.
@@ -96,7 +108,8 @@ impl FileNode {
     ) -> Result<Self, DiskError> {
         let driver = match options.take_text("driver")? {
             Some(name) => Driver::named(&name)?,
-            None => Driver::File,
+            None if options.has("filename") => Driver::File,
+            None => return Err(DiskError::invalid("Must specify either driver or file")),
         };
         match driver {
             Driver::File | Driver::HostDevice | Driver::HostCdrom => {
@@ -118,11 +131,12 @@ impl FileNode {
         let driver = layer.driver.name();
         let identity = layer.file.as_ref().and_then(|file| file.identity);
         let tree = Some(layer.tree());
-        // A raw node without a window is its file.
-        if layer.driver == Driver::Raw && layer.options.is_empty() {
+        // A raw node without a window is its file, unless rules below want to hear of it.
+        let debugger = layer.file.as_ref().and_then(|file| file.debugger.clone());
+        if layer.driver == Driver::Raw && layer.options.is_empty() && debugger.is_none() {
             let child = layer.file.ok_or_else(|| DiskError::invalid("a raw node has a file"))?;
             let storage = Arc::clone(&child.storage);
-            let debugger = child.debugger.clone();
+            let (debugger, states) = (child.debugger.clone(), child.states.clone());
             let child = Some(Box::new(child));
             let file = None;
             let plain_name = false;
@@ -136,14 +150,26 @@ impl FileNode {
                 tree,
                 plain_name,
                 debugger,
+                states,
             });
         }
         let child = layer.file.clone().map(Box::new);
         // Secrets are for the image that a command opens, not for what it lies in.
         let disk = layer.into_disk(&Objects::default())?;
         let storage: Arc<dyn Storage> = Arc::new(DiskStorage::new(disk));
-        let (file, plain_name, debugger) = (None, false, None);
-        Ok(Self { storage, driver, name, identity, child, file, tree, plain_name, debugger })
+        let (file, plain_name, states) = (None, false, None);
+        Ok(Self {
+            storage,
+            driver,
+            name,
+            identity,
+            child,
+            file,
+            tree,
+            plain_name,
+            debugger,
+            states,
+        })
     }
 
     /// A node of bytes that lie elsewhere.
@@ -152,6 +178,7 @@ impl FileNode {
         driver: &'static str,
         name: String,
         tree: Json,
+        states: ExportStates,
     ) -> Self {
         Self {
             storage,
@@ -163,6 +190,7 @@ impl FileNode {
             tree: Some(tree),
             plain_name: true,
             debugger: None,
+            states: Some(states),
         }
     }
 
@@ -185,6 +213,7 @@ impl FileNode {
             tree: Some(tree),
             plain_name,
             debugger: Some(debugger),
+            states: None,
         }
     }
 
@@ -276,6 +305,7 @@ fn open_file(
         tree: None,
         plain_name: true,
         debugger: None,
+        states: None,
     })
 }
 

@@ -1,5 +1,6 @@
 //! The files of one image and its format, before anything of the format was read.
 
+use super::blkdebug::{Debugging, split_name, stands_on_a_format};
 use super::file_node::{LockKind, probed_lock};
 use super::filter::open_filter;
 use super::generic::check_names;
@@ -19,6 +20,8 @@ pub(crate) struct Layer {
     pub(crate) driver: Driver,
     /// The driver was found by probing.
     pub(crate) probed: bool,
+    /// It is said when a disk that is written to was only guessed to be raw.
+    pub(crate) warns: bool,
     /// Options that every node has.
     pub(crate) generic: Generic,
     /// What is left of the options: those of the driver.
@@ -29,6 +32,8 @@ pub(crate) struct Layer {
     pub(crate) data: Option<FileNode>,
     /// The node under a filter.
     pub(crate) filtered: Option<Box<Layer>>,
+    /// What a debugging filter does.
+    pub(super) debugging: Option<Debugging>,
     /// The name by which the image is shown.
     pub(crate) name: String,
     /// How the command opens it.
@@ -100,18 +105,10 @@ fn open_driver(
                 true => own,
                 false => format!("json:{}", tree.compact()),
             };
-            let flags = *flags;
-            Ok(Layer {
-                driver,
-                probed: false,
-                generic,
-                options,
-                file: None,
-                data: None,
-                filtered: None,
-                name,
-                flags,
-            })
+            Ok(Layer { name, ..Layer::new(driver, generic, options, flags) })
+        }
+        Some(Driver::Blkdebug) if stands_on_a_format(&options)? => {
+            open_filter(Driver::Blkdebug, filename, options, generic, flags, depth)
         }
         Some(
             driver @ (Driver::File
@@ -123,15 +120,16 @@ fn open_driver(
             // The file itself is the image: its options are all there are.
             let mut below = std::mem::take(&mut options);
             if let Some(filename) = filename {
-                parse_filename(&filename, true, &mut below)?;
+                match driver {
+                    Driver::Blkdebug => split_name(&filename, &mut below)?,
+                    _ => parse_filename(&filename, true, &mut below)?,
+                }
             }
             below.set("driver", driver.name());
             let flags_below = OpenFlags { share: generic.share, ..generic.child_flags() };
             let file = FileNode::open(below, &flags_below, depth, &mut |_| Ok(LockKind::Raw))?;
-            let name = file.name.clone();
-            let flags = *flags;
-            let (probed, file, data, filtered) = (false, Some(file), None, None);
-            Ok(Layer { driver, probed, generic, options, file, data, filtered, name, flags })
+            let (name, file) = (file.name.clone(), Some(file));
+            Ok(Layer { file, name, ..Layer::new(driver, generic, options, flags) })
         }
         Some(driver @ (Driver::Compress | Driver::CopyOnRead)) => {
             open_filter(driver, filename, options, generic, flags, depth)
@@ -178,17 +176,8 @@ fn open_format(
         Some(driver) => (driver, false),
         None => (probed_driver(&file)?, true),
     };
-    let mut layer = Layer {
-        driver,
-        probed,
-        generic,
-        options,
-        file: Some(file),
-        data: None,
-        filtered: None,
-        name: String::new(),
-        flags: *flags,
-    };
+    let layer = Layer::new(driver, generic, options, flags);
+    let mut layer = Layer { probed, file: Some(file), ..layer };
     layer.name = layer.shown_name();
     Ok(layer)
 }
@@ -203,13 +192,47 @@ fn probed_driver(file: &FileNode) -> Result<Driver, DiskError> {
 }
 
 impl Layer {
+    /// A layer of its options, without what is under it.
+    pub(super) fn new(
+        driver: Driver,
+        generic: Generic,
+        options: Options,
+        flags: &OpenFlags,
+    ) -> Self {
+        Self {
+            driver,
+            probed: false,
+            warns: true,
+            generic,
+            options,
+            file: None,
+            data: None,
+            filtered: None,
+            debugging: None,
+            name: String::new(),
+            flags: *flags,
+        }
+    }
+
     /// The path if it says all, otherwise a `json:` name.
     pub(super) fn shown_name(&self) -> String {
+        if let (Some(debugging), Some(below)) = (&self.debugging, &self.filtered)
+            && !below.name.starts_with("json:")
+            && let Some(name) = debugging.plain_name(&below.name)
+        {
+            return name;
+        }
         let file = self.file.as_ref();
         match file.filter(|file| file.plain_name) {
             Some(file) if !self.has_strong_options() => file.name.clone(),
             _ => format!("json:{}", self.tree().compact()),
         }
+    }
+
+    /// The name at which relative names begin: that of the file, where the image has only options.
+    pub(crate) fn place(&self) -> &str {
+        let path = self.file.as_ref().filter(|_| self.name.starts_with("json:"));
+        path.and_then(FileNode::path).unwrap_or(&self.name)
     }
 
     /// Whether an option changes what the data is.
@@ -224,9 +247,10 @@ impl Layer {
 
     /// The node tree in its canonical form.
     pub(super) fn tree(&self) -> Json {
-        let file = match &self.filtered {
-            Some(below) => Some(below.tree()),
-            None => self.file.as_ref().map(FileNode::shown_tree),
+        let file = match (&self.filtered, &self.debugging) {
+            (Some(below), Some(debugging)) => return debugging.tree(below.tree()),
+            (Some(below), None) => Some(below.tree()),
+            (None, _) => self.file.as_ref().map(FileNode::shown_tree),
         };
         tree_of(self.driver.name(), &self.options, file)
     }

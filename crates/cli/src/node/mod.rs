@@ -45,7 +45,9 @@ pub(crate) use image_ref::ImageRef;
 pub(crate) use layer::{Layer, open_layer};
 pub(crate) use lock_wait::{open_when_free, wait_for_locks};
 pub(crate) use luks::volume_facts;
-pub(crate) use nbd::in_words as nbd_error;
+pub(crate) use nbd::{
+    ExportStates, State, in_words as nbd_error, is_export, open_target as open_export,
+};
 pub(crate) use open::{check_fit, open_disk};
 pub(crate) use options::{Options, parse_option_size};
 pub(crate) use overlay::open_overlay;

@@ -3,8 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use holstein_nbd::numbers::{option_reply, transmission};
-use holstein_nbd::{Address, Client, ClientError, NbdStorage, Target};
+use holstein_nbd::numbers::{allocation, option_reply, transmission};
+use holstein_nbd::{Address, Client, ClientError, ConnectOptions, NbdStorage, Target};
+
+use holstein_storage::Storage;
+use holstein_units::{HostOffset, HostRange, SECTOR};
 
 use super::generic::read_only_node;
 use super::keep_space::under_options;
@@ -56,23 +59,24 @@ pub(super) fn open(mut options: Options, flags: &OpenFlags) -> Result<FileNode, 
         export: options.take_text("export")?.unwrap_or_default(),
     };
     let wait = Duration::from_secs(options.take_number("open-timeout")?.unwrap_or(0));
-    for refused in ["tls-creds", "tls-hostname", "x-dirty-bitmap"] {
+    let delay = Duration::from_secs(options.take_number("reconnect-delay")?.unwrap_or(0));
+    let context = options.take_text("x-dirty-bitmap")?;
+    for refused in ["tls-creds", "tls-hostname"] {
         if options.has(refused) {
             let text = format!("the option '{refused}' is not available in this version");
             return Err(DiskError::unsupported(text));
         }
-    }
-    if options.take_number("reconnect-delay")?.unwrap_or(0) > 0 {
-        return Err(DiskError::unsupported(
-            "the option 'reconnect-delay' is not available in this version",
-        ));
     }
     if let Some(unknown) = options.first_key() {
         return Err(DiskError::invalid(format!(
             "Block protocol 'nbd' doesn't support the option '{unknown}'"
         )));
     }
-    let client = connect(&target, wait)?;
+    let connecting = ConnectOptions { context };
+    let client = connect(&target, &connecting, wait)?;
+    if connecting.context.is_some() && client.facts().context.is_none() {
+        return Err(DiskError::invalid("Could not open image: Invalid argument"));
+    }
     generic.check_writer(flags)?;
     if client.can(transmission::READ_ONLY) && generic.writable {
         return Err(if generic.auto_read_only {
@@ -83,8 +87,71 @@ pub(super) fn open(mut options: Options, flags: &OpenFlags) -> Result<FileNode, 
         });
     }
     let tree = tree(&target);
-    let storage = under_options(Arc::new(NbdStorage::new(client)), &generic);
-    Ok(FileNode::remote(storage, Driver::Nbd.name(), target.to_string(), tree))
+    let name = target.to_string();
+    let is_depth = connecting.context.as_deref() == Some("qemu:allocation-depth");
+    let storage = Arc::new(NbdStorage::lasting(client, target, connecting, delay));
+    let states = ExportStates { storage: Arc::clone(&storage), is_depth };
+    let storage = under_options(storage, &generic);
+    Ok(FileNode::remote(storage, Driver::Nbd.name(), name, tree, states))
+}
+
+/// What a server says about the parts of an export.
+#[derive(Clone)]
+pub(crate) struct ExportStates {
+    storage: Arc<NbdStorage>,
+    /// The states are numbers of layers.
+    is_depth: bool,
+}
+
+impl ExportStates {
+    /// The state at a byte within the export; nothing where the server does not tell. Whatever was asked
+    /// about, the reference takes its lowest bits for those of holes and zeros.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub(crate) fn at(&self, at: u64) -> Result<Option<State>, DiskError> {
+        let Some(extent) = self.storage.state_at(at)? else { return Ok(None) };
+        let flags = if self.is_depth { extent.flags.min(2) } else { extent.flags };
+        let (data, zero) = (flags & allocation::HOLE == 0, flags & allocation::ZERO != 0);
+        Ok(Some(State { len: extent.len, data, zero }))
+    }
+}
+
+/// The state of a part of an export.
+pub(crate) struct State {
+    /// Bytes that are alike.
+    pub(crate) len: u64,
+    /// It is no hole.
+    pub(crate) data: bool,
+    /// It reads as zeros.
+    pub(crate) zero: bool,
+}
+
+/// Whether a name is one of an export.
+pub(crate) fn is_export(filename: &str) -> bool {
+    matches!(filename.split_once(':'), Some((protocol, _)) if is_protocol(protocol))
+}
+
+/// Opens an export as what an image is to be made in: it has to be there, and its first sector, which
+/// may say what it was before, is cleared.
+///
+/// # Errors
+/// There is no such export, or it cannot be written to.
+pub(crate) fn open_target(filename: &str) -> Result<Arc<dyn Storage>, DiskError> {
+    let failed = |error: DiskError| {
+        error.prefixed(
+            "Protocol driver 'nbd' does not support creating new images, so an existing image must \
+             be selected as the target; however, opening the given target as an existing image \
+             failed: ",
+        )
+    };
+    let mut options = Options::default();
+    split_name(filename, &mut options)?;
+    let node = open(options, &OpenFlags::WRITE).map_err(failed)?;
+    let first = SECTOR.min(node.len()?);
+    let first = HostRange { start: HostOffset::new(0), len: first };
+    node.storage.write_zeroes(first)?;
+    Ok(node.storage)
 }
 
 /// Takes the address, under its names of today and of before.
@@ -121,13 +188,13 @@ fn take_address(options: &mut Options) -> Result<Address, DiskError> {
 }
 
 /// Connects; a server that is not there may come within the time.
-fn connect(target: &Target, wait: Duration) -> Result<Client, DiskError> {
+fn connect(target: &Target, options: &ConnectOptions, wait: Duration) -> Result<Client, DiskError> {
     let begin = Instant::now();
     loop {
-        match Client::connect(target) {
+        match Client::connect_with(target, options) {
             Ok(client) => return Ok(client),
-            Err(ClientError::Connect { .. }) if begin.elapsed() < wait => {
-                std::thread::sleep(AGAIN.min(wait));
+            Err(ClientError::Connect { .. } | ClientError::Io(_)) if begin.elapsed() < wait => {
+                std::thread::sleep(AGAIN.min(wait.saturating_sub(begin.elapsed())));
             }
             Err(error) => return Err(in_words(&error)),
         }

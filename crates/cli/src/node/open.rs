@@ -52,16 +52,29 @@ impl Layer {
         objects: &Objects,
         backing: Option<BackingDisks>,
     ) -> Result<Box<dyn Disk>, DiskError> {
-        let Self { driver, probed, generic, mut options, file, data, filtered, name, .. } = self;
+        let Self {
+            driver,
+            probed,
+            warns,
+            generic,
+            mut options,
+            file,
+            data,
+            filtered,
+            debugging,
+            name,
+            ..
+        } = self;
+        if let Some(below) = filtered {
+            let below = below.into_disk(objects)?;
+            let disk: Box<dyn Disk> = match (driver, debugging) {
+                (_, Some(debugging)) => debugging.over(below, name),
+                (Driver::Compress, None) => Box::new(Compress::new(below, name)?),
+                (_, None) => Box::new(CopyOnRead::node(below, name)),
+            };
+            return Ok(with_policy(disk, &generic, false));
+        }
         let disk: Box<dyn Disk> = match (driver, file) {
-            (Driver::Compress | Driver::CopyOnRead, _) => {
-                let below = filtered.ok_or_else(|| DiskError::invalid("a filter has a node"))?;
-                let below = below.into_disk(objects)?;
-                match driver {
-                    Driver::Compress => Box::new(Compress::new(below, name)?),
-                    _ => Box::new(CopyOnRead::node(below, name)),
-                }
-            }
             (Driver::NullCo | Driver::NullAio, _) => {
                 Box::new(NullDisk::from_options(driver.name(), &mut options, name)?)
             }
@@ -96,11 +109,14 @@ impl Layer {
                     backing,
                 )?)
             }
+            (Driver::Compress | Driver::CopyOnRead, _) => {
+                return Err(DiskError::invalid("a filter stands on a node"));
+            }
             (_, None) => return Err(DiskError::invalid("a format stands on a file")),
         };
         refuse_rest(driver, &options)?;
         let guessed_raw = probed && driver == Driver::Raw && generic.writable;
-        if guessed_raw {
+        if guessed_raw && warns {
             warn_about_guess(&disk.info()?.filename);
         }
         Ok(with_policy(disk, &generic, guessed_raw))

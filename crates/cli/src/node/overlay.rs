@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use holstein_storage::{FileOptions, FileStorage, LockMode, Storage};
 
+use super::filter::name_tree;
 use super::{CacheMode, ImageRef, OpenFlags, Options, open_disk};
 use crate::disk::{Disk, DiskError, engine_error};
 use crate::objects::Objects;
@@ -44,7 +45,10 @@ pub(crate) fn open_overlay(
 
 /// The options of a node tree with the image below the file at `path`.
 fn options_over(image: &ImageRef, flags: OpenFlags, path: &Path) -> Result<Options, DiskError> {
-    let (filename, below) = image.clone().into_parts()?;
+    let (filename, mut below) = image.clone().into_parts()?;
+    if let Some(filename) = filename {
+        name_tree(&filename, &mut below)?;
+    }
     let mut options = Options::default();
     options.set("driver", "qcow2");
     options.set("file.driver", "file");
@@ -54,9 +58,6 @@ fn options_over(image: &ImageRef, flags: OpenFlags, path: &Path) -> Result<Optio
     options.set("file.filename", path);
     for (key, value) in below.entries() {
         options.set(&format!("backing.{key}"), value.clone());
-    }
-    if let Some(filename) = filename {
-        options.set("backing.filename", filename);
     }
     if flags.share {
         options.set("backing.force-share", "on");

@@ -5,12 +5,16 @@
 //! come from the format above, which says what it is about to do ([`holstein::Listener`]), and from the
 //! node itself.
 //!
+//! Over bytes the node is storage; over a format it is a disk of its own, and what is below stays visible.
+//!
 //! # Invariants
 //! Without such a node nothing of this is on the way of a request.
 
 mod config;
 mod debugger;
+mod disk;
 mod events;
+mod gate;
 mod limits;
 mod open;
 mod ranges;
@@ -19,4 +23,6 @@ mod storage;
 
 pub(crate) use debugger::Debugger;
 pub(crate) use events::COR_WRITE;
-pub(super) use open::{open, split_name};
+pub(super) use open::{Debugging, open, split_name, stands_on_a_format, take};
+
+use disk::DebugDisk;

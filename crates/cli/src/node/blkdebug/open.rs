@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use holstein_storage::Storage;
 
+use super::gate::Gate;
 use super::limits::Limits;
 use super::storage::DebugStorage;
-use super::{Debugger, config, rules};
-use crate::disk::DiskError;
+use super::{DebugDisk, Debugger, config, rules};
+use crate::disk::{Disk, DiskError};
 use crate::node::file_node::LockKind;
 use crate::node::filter::name_below;
 use crate::node::keep_space::under_options;
-use crate::node::{FileNode, Generic, OpenFlags, Options};
+use crate::node::{Driver, FileNode, Generic, OpenFlags, Options};
 use crate::text::Json;
 
 /// Options that only say what the node stands on.
@@ -37,7 +38,87 @@ pub(crate) fn split_name(name: &str, options: &mut Options) -> Result<(), DiskEr
     Ok(())
 }
 
-/// Opens a debugging node.
+/// What a debugging node does, and how it was described.
+pub(crate) struct Debugging {
+    gate: Gate,
+    debugger: Arc<Debugger>,
+    config: Option<String>,
+    given: Options,
+}
+
+impl Debugging {
+    /// Takes all out of the options but the node below; `given` is what there was with it.
+    ///
+    /// # Errors
+    /// An option, a limit or a rule is wrong.
+    fn take(options: &mut Options, given: Options) -> Result<Self, DiskError> {
+        let config = options.take_text("config")?;
+        let mut all = match &config {
+            Some(path) => config::read(path)?,
+            None => Vec::new(),
+        };
+        all.extend(rules::take(options)?);
+        let limits = Limits::take(options)?;
+        if let Some(unknown) = options.first_key() {
+            return Err(DiskError::invalid(format!(
+                "Block protocol 'blkdebug' doesn't support the option '{unknown}'"
+            )));
+        }
+        let debugger = Arc::new(Debugger::new(all));
+        let gate = Gate::new(Arc::clone(&debugger), limits);
+        Ok(Self { gate, debugger, config, given })
+    }
+
+    /// The node in its canonical form over the one below.
+    pub(crate) fn tree(&self, below: Json) -> Json {
+        let mut tree = Json::map([("image", below), ("driver", Driver::Blkdebug.name().into())]);
+        for (key, value) in self.given.entries() {
+            if key != "x-image" && !key.starts_with("image.") {
+                tree.push(key, value.clone());
+            }
+        }
+        tree
+    }
+
+    /// The name over a node that its name alone describes, if it says all.
+    pub(crate) fn plain_name(&self, below: &str) -> Option<String> {
+        let says = |key: &str| PLAIN.contains(&key) || key.starts_with("image.");
+        let says_all = self.given.entries().iter().all(|(key, _)| says(key));
+        let config = self.config.as_deref().unwrap_or_default();
+        says_all.then(|| format!("blkdebug:{config}:{below}"))
+    }
+
+    /// Puts the node over a disk; it is shown as `name`.
+    pub(crate) fn over(self, disk: Box<dyn Disk>, name: String) -> Box<dyn Disk> {
+        Box::new(DebugDisk::new(disk, self.gate, self.debugger, name))
+    }
+}
+
+/// Whether a debugging node with these options stands on a format or a filter, and not on bytes.
+///
+/// # Errors
+/// A driver is unknown.
+pub(crate) fn stands_on_a_format(options: &Options) -> Result<bool, DiskError> {
+    let mut image = options.clone().take_node("image");
+    loop {
+        match image.take_text("driver")?.as_deref().map(Driver::named).transpose()? {
+            Some(Driver::Blkdebug) => image = image.take_node("image"),
+            driver => return Ok(driver.is_some_and(|driver| !driver.is_protocol())),
+        }
+    }
+}
+
+/// The parts of a debugging node: what it does, and the options of the node below.
+///
+/// # Errors
+/// An option or a rule is wrong.
+pub(crate) fn take(options: &mut Options) -> Result<(Debugging, Options), DiskError> {
+    let given = options.clone();
+    let image = take_image(options)?;
+    Ok((Debugging::take(options, given)?, image))
+}
+
+/// Opens a debugging node over bytes.
 ///
 /// # Errors
 /// An option or a rule is wrong, or the node below cannot be opened.
@@ -49,54 +130,18 @@ pub(crate) fn open(
 ) -> Result<FileNode, DiskError> {
     let generic = Generic::take(&mut options, flags, false)?;
     generic.check_below()?;
-    let given = options.clone();
-    let config = options.take_text("config")?;
-    let image = take_image(&mut options)?;
-    let mut all = match &config {
-        Some(path) => config::read(path)?,
-        None => Vec::new(),
-    };
-    all.extend(rules::take(&mut options)?);
-    let limits = Limits::take(&mut options)?;
-    if let Some(unknown) = options.first_key() {
-        return Err(DiskError::invalid(format!(
-            "Block protocol 'blkdebug' doesn't support the option '{unknown}'"
-        )));
-    }
+    let (debugging, image) = take(&mut options)?;
     let child = FileNode::open(image, &generic.child_flags(), depth + 1, lock)?;
     generic.check_writer(flags)?;
-    let debugger = Arc::new(Debugger::new(all));
+    let tree = debugging.tree(child.shown_tree());
+    let plain = if child.plain_name { debugging.plain_name(&child.name) } else { None };
+    let plain_name = plain.is_some();
+    let name = plain.unwrap_or_else(|| format!("json:{}", tree.compact()));
+    let Debugging { gate, debugger, .. } = debugging;
     let below = Arc::clone(&child.storage);
-    let storage: Arc<dyn Storage> =
-        Arc::new(DebugStorage::new(below, Arc::clone(&debugger), limits));
-    Ok(named(given, config, child, under_options(storage, &generic), debugger))
-}
-
-/// The node with the name by which it is shown: the plain form if it says all, else a `json:` name.
-fn named(
-    given: Options,
-    config: Option<String>,
-    child: FileNode,
-    storage: Arc<dyn Storage>,
-    debugger: Arc<Debugger>,
-) -> FileNode {
-    let says_all = given
-        .entries()
-        .iter()
-        .all(|(key, _)| PLAIN.contains(&key.as_str()) || key.starts_with("image."));
-    let mut tree = Json::map([("image", child.shown_tree()), ("driver", "blkdebug".into())]);
-    for (key, value) in given.entries() {
-        if key != "x-image" && !key.starts_with("image.") {
-            tree.push(key, value.clone());
-        }
-    }
-    let plain_name = says_all && child.plain_name;
-    let name = if plain_name {
-        format!("blkdebug:{}:{}", config.unwrap_or_default(), child.name)
-    } else {
-        format!("json:{}", tree.compact())
-    };
-    FileNode::debugging(storage, name, plain_name, tree, child, debugger)
+    let storage: Arc<dyn Storage> = Arc::new(DebugStorage::new(below, gate));
+    let storage = under_options(storage, &generic);
+    Ok(FileNode::debugging(storage, name, plain_name, tree, child, debugger))
 }
 
 /// The options of the node below.
