@@ -66,6 +66,21 @@ fn fault_header_write_that_arrives_is_taken_back() {
     assert!(tally.points > 10, "{tally}");
 }
 
+/// A raw data file that could not be cut showed what lay past the end of the smaller disk, once that
+/// grew.
+#[test]
+fn fault_in_a_shrink_over_a_raw_data_file_shows_nothing_again() {
+    let program = "v3:512:16:raw-data/filled/g-102400,g+32768";
+    let plan = "once-all-eio-nothing".parse().expect("a plan");
+    let mut tally = FaultTally::default();
+    for call in 0..30 {
+        explore_one_fault(&program.parse().expect("a program"), plan, call, &mut tally)
+            .expect("the start can be made");
+    }
+    assert_eq!(tally.total(), 0, "{:?}", tally.shown);
+    assert!(tally.points > 10, "{tally}");
+}
+
 /// A file that cannot grow for the clusters that a downgrade gives to zeros: entries that named them
 /// went to the file all the same.
 #[test]

@@ -193,6 +193,7 @@ impl Disk {
         }
         let disk = Self::open(Arc::clone(self.storage()), &header, config)?;
         disk.inherit_bitmaps(self);
+        disk.uncut.store(self.uncut.load(Ordering::Acquire), Ordering::Release);
         Ok(disk)
     }
 

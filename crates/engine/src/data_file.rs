@@ -6,6 +6,8 @@
 //! # Spec
 //! "External data file".
 
+use std::sync::atomic::Ordering;
+
 use holstein_format::{AutoclearFeatures, HeaderExtension};
 use holstein_guard::Intent;
 use holstein_mapping::{Change, CowPart, WritePlan};
@@ -95,9 +97,13 @@ impl Disk {
     }
 
     /// Makes the data file as long as a disk that grows from `old` to `size` bytes. A raw one may be
-    /// longer already, as its owner made it: all of it is kept, and the disk shows it. Of any other
-    /// the new range is zeros.
+    /// longer already, as its owner made it: all of it is kept, and the disk shows it, unless the disk
+    /// has been that long and failed to cut it. Of any other the new range is zeros.
     pub(crate) fn grow_data_file(&self, old: u64, size: u64) -> Result<(), EngineError> {
+        if self.uncut.load(Ordering::Acquire) {
+            self.file.set_data_len(old)?;
+            self.uncut.store(false, Ordering::Release);
+        }
         if self.shows_data_file() {
             return Ok(self.file.grow_data_len(size)?);
         }

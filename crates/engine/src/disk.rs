@@ -94,6 +94,8 @@ pub struct Disk {
     pub(crate) lazy: Lazy,
     /// The file has a header that this disk does not follow; another one does.
     pub(crate) stale: AtomicBool,
+    /// The disk has shrunk, and its data file was not cut yet.
+    pub(crate) uncut: AtomicBool,
     pub(crate) config: DiskConfig,
     pub(crate) snapshots: SnapshotList,
     pub(crate) bitmaps: Bitmaps,
@@ -175,6 +177,7 @@ impl Disk {
             bitmaps: Bitmaps::default(),
             lazy: Lazy::default(),
             stale: AtomicBool::new(false),
+            uncut: AtomicBool::new(false),
             config,
             _owners: owners,
         };

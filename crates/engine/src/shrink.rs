@@ -8,6 +8,8 @@
 //! there is leaked at worst. QEMU clears the entries first, and a crash leaves the old size over a disk
 //! that has lost its end.
 
+use std::sync::atomic::Ordering;
+
 use holstein_guard::planted::{Bug, is_planted};
 use holstein_mapping::{Change, MapError};
 use holstein_units::{GuestOffset, GuestRange, SECTOR};
@@ -56,7 +58,9 @@ impl Disk {
                 let _quiet = self.quiet();
                 let run = self.sequencer.lock();
                 run.flush()?;
-                self.switch_size(&run, size)?;
+                let switched = self.switch_size(&run, size);
+                self.uncut.fetch_or(self.size() == size, Ordering::AcqRel);
+                switched?;
                 self.resize_bitmaps(size);
             }
             self.clear_past(size)?;
@@ -91,6 +95,7 @@ impl Disk {
         if self.has_data_file() {
             // Its bytes are those of the disk, and it ends where the disk does.
             self.file.set_data_len(size)?;
+            self.uncut.store(false, Ordering::Release);
         } else if size < end {
             self.hide(GuestRange { start: GuestOffset::new(size), len: end - size }, 0)?;
         }
@@ -122,7 +127,7 @@ impl Disk {
         }
         let end = self.refcounts.used_end().map_err(MapError::from)?;
         let end = self.geometry.host_offset(end).get();
-        self.data_end.fetch_min(end, std::sync::atomic::Ordering::AcqRel);
+        self.data_end.fetch_min(end, Ordering::AcqRel);
         if end < self.file.len()? {
             self.file.set_len(end)?;
             self.file.barrier()?;
