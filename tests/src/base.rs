@@ -64,7 +64,7 @@ impl Base {
         }
         create.create_on(shared(&storage)).and_then(Image::close).map_err(text)?;
         let files = Files::new(config, storages.iter().map(shared).collect(), fixed.clone());
-        let mut moment = Moment::durable(model).of_shape(shape);
+        let mut moment = Moment::durable(model).of_shape(shape).of_kind(config);
         perform_rounds(&files, start.rounds(layout), &mut moment, &mut id)?;
         let mut file = MemStorage::clone(&storage);
         match start {
@@ -93,7 +93,8 @@ impl Base {
         let model = read_model(&image)?;
         let listed = (start == Start::Snapshot).then(|| Listed::durable(0, model.clone()));
         let images: Result<Vec<_>, _> = storages.iter().map(copy_of).collect();
-        let mut moment = Moment::durable(model).of_shape(shape);
+        // What was discarded on the way is known now.
+        moment.found(model);
         moment.snapshots.extend(listed);
         moment.below = below.map(|(.., moment)| Box::new(moment));
         Ok(Some(Self { config, storages, images: images?, fixed, moment }))
@@ -127,9 +128,10 @@ fn perform_rounds(
             moment.done(op, *id, moment.model.size());
             *id += 1;
         }
+        moment.closing();
         session.close().map_err(text)?;
+        moment.closed();
     }
-    moment.done(Op::Flush, 0, moment.model.size());
     Ok(())
 }
 
@@ -250,9 +252,11 @@ fn by_oracle(
             let source = dir.file(&format!("pattern-{n}"));
             std::fs::write(&source, &bytes).map_err(text)?;
             commands.push(format!("write -c -s {} {at} {len}", source.display()));
-            moment.model.write(at, &bytes);
+            moment.done(Op::Compressed { at, len }, id, layout.size);
         }
         oracle.io((&path, "qcow2"), &commands).map_err(text)?;
+        moment.closing();
+        moment.closed();
     }
     let file = MemStorage::from_bytes(&std::fs::read(&path).map_err(text)?);
     if start == Start::Lost {

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use holstein::CreateOptions;
 use holstein::format::{CompressionType, Version};
 
+use crate::unlocked::encrypted;
 use crate::{Amend, Feature, Features, Op};
 
 /// Version, cluster size and refcount width of an image, and what else it has. Prints and parses as
@@ -37,6 +38,13 @@ impl Config {
     /// With payload in another file that reads as the disk does.
     pub const RAW_DATA: Self = Self::SMALL.with(Feature::RawData);
 
+    /// With dirty bitmaps.
+    pub const BITMAPS: Self = Self::SMALL.with(Feature::Bitmaps);
+    /// Encrypted under LUKS, in clusters of which its key material needs not too many.
+    pub const LUKS: Self = Self { cluster: 4096, ..Self::SMALL }.with(Feature::Luks);
+    /// Encrypted as the first versions of the format did.
+    pub const AES: Self = Self::SMALL.with(Feature::Aes);
+
     const fn plain(version: Version, cluster: u64, refcount_bits: u32) -> Self {
         Self { version, cluster, refcount_bits, features: Features::NONE }
     }
@@ -57,6 +65,12 @@ impl Config {
     #[must_use]
     pub const fn has_data_file(self) -> bool {
         self.has(Feature::Data) || self.has(Feature::RawData)
+    }
+
+    /// Whether payload is encrypted.
+    #[must_use]
+    pub const fn is_encrypted(self) -> bool {
+        self.has(Feature::Luks) || self.has(Feature::Aes)
     }
 
     /// The same with payload in the image.
@@ -84,20 +98,29 @@ impl Config {
     /// One for each feature that came after these, in the smallest clusters that it can have.
     #[must_use]
     pub fn featured() -> Vec<Self> {
-        vec![Self::EXTENDED, Self::ZSTD, Self::DATA, Self::RAW_DATA]
+        vec![
+            Self::EXTENDED,
+            Self::ZSTD,
+            Self::DATA,
+            Self::RAW_DATA,
+            Self::BITMAPS,
+            Self::LUKS,
+            Self::AES,
+        ]
     }
 
     /// Options that create such an image with a disk of `size` bytes, but for its data file.
     pub fn create(self, size: u64) -> CreateOptions {
         let compression =
             if self.has(Feature::Zstd) { CompressionType::Zstd } else { CompressionType::Deflate };
-        CreateOptions::new(size)
+        let create = CreateOptions::new(size)
             .version(self.version)
             .cluster_size(self.cluster)
             .refcount_bits(self.refcount_bits)
             .lazy_refcounts(self.has(Feature::Lazy))
             .extended_l2(self.has(Feature::Extended))
-            .compression(compression)
+            .compression(compression);
+        encrypted(create, self)
     }
 
     /// Refcounts in a refcount block.
@@ -117,9 +140,17 @@ impl Config {
     #[must_use]
     pub fn takes(self, op: Op) -> bool {
         match op {
-            Op::Snapshot(_) | Op::Compressed { .. } => !self.has_data_file(),
-            Op::Apply(_) | Op::Delete(_) => self.refcount_bits > 1 && !self.has_data_file(),
-            Op::Amend(Amend::Compat(_)) => !self.has(Feature::Extended) && !self.has_data_file(),
+            Op::Compressed { .. } => !self.has_data_file() && !self.is_encrypted(),
+            Op::Snapshot(_) => !self.has_data_file(),
+            Op::Apply(_) | Op::Delete(_) if self.refcount_bits == 1 || self.has_data_file() => {
+                false
+            }
+            // Bitmaps could not follow.
+            Op::Apply(_) => !self.has(Feature::Bitmaps),
+            Op::Amend(Amend::Compat(_)) => {
+                let newer = [Feature::Extended, Feature::Bitmaps, Feature::NoUnref];
+                !newer.into_iter().any(|one| self.has(one)) && !self.has_data_file()
+            }
             _ => true,
         }
     }
@@ -169,6 +200,11 @@ mod tests {
             assert_eq!(config.to_string().parse(), Ok(config));
         }
         assert_eq!(both.to_string(), "v3:16384:16:lazy:extended:zstd");
+        for feature in Feature::ALL {
+            let alone = Config::SMALL.with(feature);
+            assert_eq!(alone.to_string(), format!("v3:512:16:{}", feature.word()));
+            assert_eq!(alone.to_string().parse(), Ok(alone));
+        }
         assert!("v4:512:16".parse::<Config>().is_err());
         assert!("v3:512:16:x".parse::<Config>().is_err());
         assert!("v3:512".parse::<Config>().is_err());

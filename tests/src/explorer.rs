@@ -10,7 +10,10 @@ use holstein_testkit::{CrashState, DiskImage, SampleOptions, SnapshotStorage};
 
 use crate::faulty_run::count_calls;
 use crate::judge::{Found, is_dirty, judge, judge_files_reopened, judge_snapshots};
-use crate::{Base, Config, FaultPlan, Files, Program, Recorded, SecondOpinion, Start, Violation};
+use crate::{
+    Base, Config, FaultPlan, Files, Key, Moment, Presence, Program, Recorded, SecondOpinion, Start,
+    Violation,
+};
 
 /// How thorough an exploration is.
 #[derive(Clone, Debug)]
@@ -221,7 +224,7 @@ impl Explorer {
         }
         let due = |every: u64| every > 0 && self.tally.judged.is_multiple_of(every);
         // Which flags are allowed in the middle of a snapshot operation, qemu-img does not know.
-        let plain = moment.sharing.is_none();
+        let plain = moment.sharing.is_none() && opens_to_the_first(moment);
         let opinion = self.opinion.as_ref().filter(|_| plain && due(self.depth.opinion_every));
         // It repairs nothing by itself.
         if let Some(opinion) = opinion
@@ -257,6 +260,12 @@ impl Explorer {
             self.violations.push(Violation { program, seed, fault, planted, state, what, log });
         }
     }
+}
+
+/// Whether the image opens to passphrase 0, or needs none.
+fn opens_to_the_first(moment: &Moment) -> bool {
+    let lost = |key: &Key| key.number == 0 && key.now != Presence::Listed;
+    !moment.keys.iter().any(lost)
 }
 
 /// The files that a cut left; changes stay in copies.

@@ -78,6 +78,7 @@ pub fn run_with_fault(
     let files = base.files(storages.iter().map(shared).collect());
     let of_image = files.of_image();
     let mut run = Run { base, storages, of_image, now: base.moment.clone(), reported: false };
+    run.now.opening();
     match caught("opening", || Session::over(&files, options(program)))? {
         Ok(session) => run.requests(program, fault, session)?,
         Err(_) => run.reported = true,
@@ -177,12 +178,13 @@ impl Run<'_> {
             }
         }
         let flush_had_failed = self.flush_failed();
+        self.now.closing();
         match caught("close", || session.close())? {
             Ok(()) if flush_had_failed => {
                 let what = "closing succeeds after a failed flush".to_owned();
                 return Err((Breach::AfterFailedFlush, what));
             }
-            Ok(()) => self.now.done(Op::Flush, 0, self.now.model.size()),
+            Ok(()) => self.now.closed(),
             Err(_) => self.reported = true,
         }
         match self.seen().changes_after {

@@ -15,11 +15,29 @@ pub enum Feature {
     Data,
     /// The same, and that file reads as the disk does: `raw-data`.
     RawData,
+    /// Two dirty bitmaps: `bitmaps`.
+    Bitmaps,
+    /// Payload is encrypted under LUKS: `luks`.
+    Luks,
+    /// Payload is encrypted as the first versions of the format did: `aes`.
+    Aes,
+    /// Discarded clusters keep their place, and the host hears that nobody needs it: `no-unref`.
+    NoUnref,
 }
 
 impl Feature {
     /// All of them, in the order in which they are printed.
-    pub const ALL: [Self; 5] = [Self::Lazy, Self::Extended, Self::Zstd, Self::Data, Self::RawData];
+    pub const ALL: [Self; 9] = [
+        Self::Lazy,
+        Self::Extended,
+        Self::Zstd,
+        Self::Data,
+        Self::RawData,
+        Self::Bitmaps,
+        Self::Luks,
+        Self::Aes,
+        Self::NoUnref,
+    ];
 
     /// Its word.
     #[must_use]
@@ -30,6 +48,10 @@ impl Feature {
             Self::Zstd => "zstd",
             Self::Data => "data",
             Self::RawData => "raw-data",
+            Self::Bitmaps => "bitmaps",
+            Self::Luks => "luks",
+            Self::Aes => "aes",
+            Self::NoUnref => "no-unref",
         }
     }
 
@@ -42,7 +64,7 @@ impl Feature {
 
 /// A set of features. Prints as `:lazy:zstd`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Features(u8);
+pub struct Features(u16);
 
 impl Features {
     /// None of them.

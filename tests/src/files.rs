@@ -8,6 +8,7 @@ use holstein::{
 };
 use holstein_storage::{MemStorage, Storage};
 
+use crate::unlocked::with_passphrase;
 use crate::{Config, Name};
 
 /// Files that are never written to.
@@ -31,7 +32,7 @@ pub struct Files {
     /// The others.
     pub fixed: Option<Arc<Fixed>>,
     /// What kind of images they are.
-    config: Config,
+    pub(crate) config: Config,
 }
 
 impl std::fmt::Debug for Files {
@@ -78,11 +79,11 @@ impl Files {
     /// # Errors
     /// What the library says.
     pub fn open(&self, options: &OpenOptions) -> Result<Image, Error> {
-        let options = self.with_access(options.clone());
-        match self.present()? {
-            None => options.open_storage(Arc::clone(&self.own)),
-            Some(chain) => options.backing_chain(chain).open_storage(Arc::clone(&self.own)),
+        let mut options = self.with_access(options.clone());
+        if let Some(chain) = self.present()? {
+            options = options.backing_chain(chain);
         }
+        with_passphrase(self.config, options, |options| options.open_storage(Arc::clone(&self.own)))
     }
 
     /// The same for reading.
@@ -95,8 +96,7 @@ impl Files {
             Some(chain) => OpenOptions::new().backing_chain(chain),
         });
         options
-            .map(|options| self.with_access(options))
-            .and_then(|options| options.open_storage_read_only(Arc::clone(&self.own)))
+            .and_then(|options| self.read_only(&self.own, self.with_access(options)))
             .map_err(|e| format!("does not open: {e}"))
     }
 
@@ -108,13 +108,23 @@ impl Files {
         }
     }
 
+    fn read_only(
+        &self,
+        file: &Arc<dyn Storage>,
+        options: OpenOptions,
+    ) -> Result<ReadOnlyImage, Error> {
+        with_passphrase(self.config, options, |options| {
+            options.open_storage_read_only(Arc::clone(file))
+        })
+    }
+
     /// The chain that the image names now.
     fn present(&self) -> Result<Option<Arc<Chain>>, Error> {
         if self.fixed.is_none() {
             return Ok(None);
         }
         let alone = self.with_access(OpenOptions::new().no_backing());
-        let header = alone.open_storage_read_only(Arc::clone(&self.own))?.header();
+        let header = self.read_only(&self.own, alone)?.header();
         let name = header.backing_file.as_deref().map(String::from_utf8_lossy);
         // What cannot be named is not there either.
         let name = name.and_then(|name| name.parse().ok());
@@ -135,7 +145,7 @@ impl Files {
     /// The chain that begins with a file.
     fn chain(&self, name: Name) -> Result<Chain, Error> {
         let layer = |storage: Arc<dyn Storage>| -> Result<Arc<dyn Layer>, Error> {
-            Ok(Arc::new(OpenOptions::new().no_backing().open_storage_read_only(storage)?))
+            Ok(Arc::new(self.read_only(&storage, OpenOptions::new().no_backing())?))
         };
         let under = name.is_base().then_some(Name::Lowest);
         let files = [Some(name), under].into_iter().flatten().filter_map(|name| self.named(name));
@@ -148,7 +158,9 @@ impl Files {
     /// What the library says.
     pub fn commit(&self) -> Result<(), Error> {
         let options = self.with_access(OpenOptions::new().backing_chain(Arc::default()));
-        let overlay = options.open_storage(Arc::clone(&self.own))?;
+        let overlay = with_passphrase(self.config, options, |options| {
+            options.open_storage(Arc::clone(&self.own))
+        })?;
         let base = self.base().expect("programs commit only over a base");
         let base = base.open(&OpenOptions::new())?;
         CommitOptions::new().workers(1).run(&overlay, &base, &mut |_, _| {})?;

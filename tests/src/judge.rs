@@ -13,6 +13,8 @@ use holstein_units::{HostOffset, SECTOR};
 
 use crate::accepted::Accepted;
 use crate::contents::{Reads, Stretch, for_each_stretch};
+use crate::judge_bitmaps::{judge_bitmaps, stored};
+use crate::unlocked::judge_keys;
 use crate::{Files, Moment, Presence, Shape};
 
 /// COPIED in a table entry.
@@ -81,8 +83,10 @@ fn judge_one(
     let image = files.open_read_only().map_err(corrupt)?;
     expect_shape(&image, moment).map_err(corrupt)?;
     expect_contents_anew(&image, moment, true, accepted).map_err(|what| (false, what))?;
+    judge_bitmaps(&image, moment).map_err(|what| (false, what))?;
+    judge_keys(files, &image, moment).map_err(|what| (false, what))?;
     match &files.data {
-        Some(data) if image.header().has_raw_data_file() => {
+        Some(data) if image.header().has_raw_data_file() && !files.config.is_encrypted() => {
             expect_raw(&**data, image.virtual_size(), moment, raw)
                 .map_err(|what| (false, format!("the data file: {what}")))
         }
@@ -159,6 +163,7 @@ pub fn judge_files_reopened(files: &Files, moment: &Moment) -> Result<(), String
     let storage = &*files.own;
     let sharing = moment.sharing.is_some() && !dirty;
     let leaks = leaks_past_end(storage, sharing)?;
+    let mut bitmaps = stored(&files.open_read_only()?)?;
     let image = files
         .open(&OpenOptions::new())
         .map_err(|e| format!("open for writing after the cut: {e}"))?;
@@ -166,11 +171,17 @@ pub fn judge_files_reopened(files: &Files, moment: &Moment) -> Result<(), String
     let touched = moment.model.touched().next().filter(|n| (n + 1) * SECTOR <= size);
     let at = touched.unwrap_or(0) * SECTOR;
     let bytes = Pattern::new(REOPENED).bytes(at, 512);
+    for (recording, bits) in bitmaps.values_mut() {
+        bits.iter_mut().filter(|_| *recording).for_each(|bits| bits.set(at, 512));
+    }
     image.write_at(at, &bytes).map_err(|e| format!("write {at:#x} after the cut: {e}"))?;
     image.close().map_err(|e| format!("close after the cut: {e}"))?;
     let after = leaks_past_end(storage, sharing).map_err(|e| format!("after a write: {e}"))?;
     if after > leaks {
         return Err(format!("{leaks} leaks after the cut, {after} after a write and a close"));
+    }
+    if stored(&files.open_read_only()?)? != bitmaps {
+        return Err("the bitmaps do not follow a write".to_owned());
     }
     let mut moment = moment.clone();
     // What was written is certain now; the rest of the disk is as the cut left it.

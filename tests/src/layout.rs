@@ -2,7 +2,10 @@
 
 use holstein::format::Version;
 
-use crate::{Amend, Config, Feature, Op};
+use crate::{Amend, Config, Feature, Noting, Op};
+
+/// The number of a bitmap that starts have beside number 0, and that does not record.
+pub(crate) const RESTING: u64 = 8;
 
 /// Places on the disk of a configuration. The disk needs five L2 tables, the last of them for a few
 /// clusters. What the alphabet does is around the border between the first two.
@@ -100,6 +103,24 @@ impl Layout {
         if config.has(Feature::Zstd) {
             // Where something was, once it is discarded.
             all.push(Op::Compressed { at: self.at(1), len: cluster });
+        }
+        if config.has(Feature::Bitmaps) {
+            all.extend([
+                Op::Bitmap(Noting::Add, 1),
+                Op::Bitmap(Noting::Remove, 0),
+                Op::Bitmap(Noting::Clear, 0),
+                Op::Bitmap(Noting::Off, 0),
+                Op::Bitmap(Noting::On, RESTING),
+                Op::Reopen,
+            ]);
+        }
+        if config.has(Feature::Luks) {
+            all.extend([
+                Op::Passphrase { number: 1, add: true },
+                Op::Passphrase { number: 2, add: true },
+                Op::Passphrase { number: 0, add: false },
+                Op::Passphrase { number: 1, add: false },
+            ]);
         }
         if config.has(Feature::RawData) {
             all.push(Op::Amend(Amend::NotRaw));

@@ -1,8 +1,10 @@
 //! What a disk may hold at a moment of a program.
 
+use std::sync::Arc;
+
 use holstein_testkit::{DiskModel, Pattern};
 
-use crate::{Listed, Name, Op, Presence, Shape};
+use crate::{Config, Key, Listed, Name, Noted, Noting, Op, Presence, Shape};
 
 /// What the disk holds while it is open, and what it may hold after a power cut.
 #[derive(Clone, Debug)]
@@ -20,6 +22,10 @@ pub struct Moment {
     pub below: Option<Box<Moment>>,
     /// The snapshots that there may be.
     pub snapshots: Vec<Listed>,
+    /// The bitmaps that there may be.
+    pub bitmaps: Vec<Noted>,
+    /// The passphrases that may open the image; none where it needs none.
+    pub keys: Vec<Key>,
     /// Whether counts may be above the references, under COPIED flags (C2).
     pub sharing: Option<Sharing>,
 }
@@ -45,6 +51,8 @@ impl Moment {
             shapes: Vec::new(),
             below: None,
             snapshots: Vec::new(),
+            bitmaps: Vec::new(),
+            keys: Vec::new(),
             sharing: None,
         }
     }
@@ -53,6 +61,12 @@ impl Moment {
     #[must_use]
     pub fn of_shape(self, shape: Shape) -> Self {
         Self { shapes: vec![shape], ..self }
+    }
+
+    /// The same of an image that opens to the passphrases of new ones.
+    #[must_use]
+    pub fn of_kind(self, config: Config) -> Self {
+        Self { keys: Key::of(config), ..self }
     }
 
     /// Whether a request makes sense on a disk of `size` bytes.
@@ -78,6 +92,19 @@ impl Moment {
                 self.listed(number).is_some_and(|one| one.now == Presence::Listed)
             }
             Op::Amend(amend) => self.shapes.iter().any(|shape| shape.after(amend).is_some()),
+            Op::Bitmap(Noting::Add, number) => self.noted(number).is_none(),
+            Op::Bitmap(_, number) => {
+                self.noted(number).is_some_and(|one| one.now == Presence::Listed)
+            }
+            Op::Passphrase { number, add: true } => {
+                !self.keys.is_empty() && self.presence(number) == Presence::Missing
+            }
+            // The last one stays.
+            Op::Passphrase { number, add: false } => {
+                let opens = |key: &&Key| key.now == Presence::Listed;
+                self.presence(number) == Presence::Listed
+                    && self.keys.iter().filter(opens).count() > 1
+            }
             Op::Flush | Op::Grow { .. } | Op::Repair | Op::Reopen => true,
         }
     }
@@ -91,22 +118,30 @@ impl Moment {
             }
             Op::Zero { at, len, .. } => self.model.attempt_zero(at, len),
             Op::Discard { at, len } => self.model.discard(at, len),
-            Op::Flush | Op::Reopen => {}
+            Op::Flush => {}
+            Op::Reopen => self.reopening(),
+            Op::Bitmap(noting, number) => self.note_in(noting, number, false),
+            Op::Passphrase { number, .. } => self.set_presence(number, Presence::Maybe),
             Op::Amend(amend) => {
                 let new: Vec<_> = self.shapes.iter().filter_map(|s| s.after(amend)).collect();
                 new.into_iter().for_each(|shape| add(&mut self.shapes, shape));
             }
             Op::Rebase(backing) => {
+                self.moving();
                 let new: Vec<_> = self.shapes.iter().map(|s| Shape { backing, ..*s }).collect();
                 new.into_iter().for_each(|shape| add(&mut self.shapes, shape));
             }
             Op::Commit => {
+                self.moving();
                 if let Some(below) = &mut self.below {
                     below.committed(&self.model, size, false);
                 }
             }
             // COPIED is given back after the counts have fallen.
-            Op::Repair => self.sharing = Some(Sharing::Unfinished),
+            Op::Repair => {
+                self.sharing = Some(Sharing::Unfinished);
+                self.reopening();
+            }
             Op::Grow { by } => {
                 self.grow(size, size + by);
                 add(&mut self.sizes, size + by);
@@ -127,8 +162,10 @@ impl Moment {
             Op::Shrink { by } => {
                 add(&mut self.sizes, size - by);
                 add(&mut self.sizes_after_cut, size - by);
+                self.bitmaps.iter_mut().for_each(|one| one.cut(size - by));
             }
         }
+        self.note(op, false);
     }
 
     /// A request was acknowledged.
@@ -153,6 +190,9 @@ impl Moment {
                 let mended = op == Op::Repair;
                 let unfinished = |sharing: &Sharing| *sharing == Sharing::Unfinished && !mended;
                 self.sharing = self.sharing.filter(unfinished);
+                if op != Op::Flush {
+                    self.reopened(op);
+                }
             }
             Op::Grow { by } => {
                 self.grow(size, size + by);
@@ -163,6 +203,11 @@ impl Moment {
                 let old = std::mem::take(&mut self.shapes);
                 let new = |shape: Shape| shape.after(amend).unwrap_or(shape);
                 old.into_iter().for_each(|shape| add(&mut self.shapes, new(shape)));
+            }
+            Op::Bitmap(noting, number) => self.note_in(noting, number, true),
+            Op::Passphrase { number, add } => {
+                let now = if add { Presence::Listed } else { Presence::Missing };
+                self.set_presence(number, now);
             }
             Op::Snapshot(number) => self.list(number, size, Presence::Listed, Presence::Listed),
             Op::Apply(number) => {
@@ -177,8 +222,10 @@ impl Moment {
                 self.model.shrink(size - by);
                 add(&mut self.sizes_after_cut, size - by);
                 self.sizes = vec![size - by];
+                self.bitmaps.iter_mut().for_each(|one| one.cut(size - by));
             }
         }
+        self.note(op, true);
     }
 
     /// A request was refused, with no fault that would excuse it. Some may be refused halfway.
@@ -186,6 +233,95 @@ impl Moment {
         if let Op::Compressed { .. } = op {
             self.attempt(op, id, size);
         }
+    }
+
+    /// The image is being opened.
+    pub fn opening(&mut self) {
+        self.bitmaps.iter_mut().for_each(Noted::opening);
+    }
+
+    /// The image is being closed, and nothing comes after that.
+    pub fn closing(&mut self) {
+        let disk = Arc::new(self.model.clone());
+        self.bitmaps.retain_mut(|one| one.closing(&disk));
+    }
+
+    /// It was closed.
+    pub fn closed(&mut self) {
+        self.done(Op::Flush, 0, self.model.size());
+        self.bitmaps.iter_mut().for_each(Noted::closed);
+        self.bitmaps.retain(|one| one.now != Presence::Missing);
+    }
+
+    /// What the disk holds was found to be this, durable.
+    pub fn found(&mut self, model: DiskModel) {
+        let disk = Arc::new(model.clone());
+        self.bitmaps.iter_mut().for_each(|one| one.rebase(&disk));
+        self.model = model;
+    }
+
+    /// The image is being closed and opened again.
+    fn reopening(&mut self) {
+        self.closing();
+        self.opening();
+    }
+
+    /// Other files are written to meanwhile, and what the bitmaps make of that is theirs.
+    fn moving(&mut self) {
+        self.reopening();
+        self.bitmaps.iter_mut().for_each(Noted::note_anything);
+        self.reopening();
+    }
+
+    /// It was closed and opened again.
+    fn reopened(&mut self, op: Op) {
+        if matches!(op, Op::Commit | Op::Rebase(_)) {
+            self.bitmaps.iter_mut().for_each(Noted::note_anything);
+        }
+        self.closing();
+        self.bitmaps.iter_mut().for_each(Noted::closed);
+        self.bitmaps.retain(|one| one.now != Presence::Missing);
+        self.opening();
+    }
+
+    /// Whether bitmaps have to know of a request.
+    fn note(&mut self, op: Op, certain: bool) {
+        let (at, len) = match op {
+            Op::Write { at, len } | Op::Zero { at, len, .. } | Op::Compressed { at, len } => {
+                (at, len)
+            }
+            // Nothing happens to parts of clusters, and nothing may happen to the rest.
+            Op::Discard { at, len } => {
+                self.bitmaps.iter_mut().for_each(|one| one.note(at, len, false));
+                return;
+            }
+            _ => return,
+        };
+        self.bitmaps.iter_mut().for_each(|one| one.note(at, len, certain));
+    }
+
+    fn note_in(&mut self, noting: Noting, number: u64, done: bool) {
+        if noting == Noting::Add {
+            let now = if done { Presence::Listed } else { Presence::Maybe };
+            self.bitmaps.push(Noted::new(number, now));
+        }
+        let found = self.bitmaps.iter_mut().find(|one| one.number == number);
+        found.into_iter().for_each(|one| one.change(noting, done));
+        self.bitmaps.retain(|one| one.now != Presence::Missing || one.listed != Presence::Missing);
+    }
+
+    fn noted(&self, number: u64) -> Option<&Noted> {
+        self.bitmaps.iter().find(|one| one.number == number)
+    }
+
+    fn presence(&self, number: u64) -> Presence {
+        let found = self.keys.iter().find(|key| key.number == number);
+        found.map_or(Presence::Missing, |key| key.now)
+    }
+
+    fn set_presence(&mut self, number: u64, now: Presence) {
+        self.keys.retain(|key| key.number != number);
+        self.keys.push(Key { number, now });
     }
 
     fn listed(&self, number: u64) -> Option<&Listed> {

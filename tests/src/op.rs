@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::{Amend, Name};
+use crate::{Amend, Name, Noting};
 
 /// A request. Prints and parses as `w@300+200` and so on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -64,6 +64,16 @@ pub enum Op {
     Commit,
     /// Bases the image on another file, or on none, and opens it again: `b:other`, `b:none`.
     Rebase(Option<Name>),
+    /// Does something to the bitmap with this number in its name: `m:add1`, `m:remove1`, `m:clear1`,
+    /// `m:on1`, `m:off1`.
+    Bitmap(Noting, u64),
+    /// Adds passphrase number 1, or erases it: `p+1`, `p-1`.
+    Passphrase {
+        /// Its number.
+        number: u64,
+        /// Whether it is added.
+        add: bool,
+    },
     /// Closes the image and opens it again: `o`.
     Reopen,
 }
@@ -86,6 +96,9 @@ impl fmt::Display for Op {
             Self::Commit => f.write_str("commit"),
             Self::Rebase(None) => f.write_str("b:none"),
             Self::Rebase(Some(name)) => write!(f, "b:{name}"),
+            Self::Bitmap(noting, number) => write!(f, "m:{noting}{number}"),
+            Self::Passphrase { number, add: true } => write!(f, "p+{number}"),
+            Self::Passphrase { number, add: false } => write!(f, "p-{number}"),
             Self::Repair => f.write_str("r"),
             Self::Reopen => f.write_str("o"),
         }
@@ -98,7 +111,7 @@ impl FromStr for Op {
     fn from_str(text: &str) -> Result<Self, String> {
         let bad = || {
             format!(
-                "{text:?} is no operation: w@0+512, z@, k@, d@, c@, f, g+512, g-512, s+1, s=1, s-1, a:compat2, commit, b:none, r, o"
+                "{text:?} is no operation: w@0+512, z@, k@, d@, c@, f, g+512, g-512, s+1, s=1, s-1, a:compat2, m:add1, p+1, p-1, commit, b:none, r, o"
             )
         };
         match text {
@@ -116,9 +129,17 @@ impl FromStr for Op {
             return Ok(Self::Rebase(Some(name.parse()?)));
         }
         let number = |text: &str| text.parse::<u64>().map_err(|_| bad());
+        if let Some(noting) = text.strip_prefix("m:") {
+            let (word, place) = noting.split_at(noting.find(char::is_numeric).ok_or_else(bad)?);
+            return Ok(Self::Bitmap(word.parse()?, number(place)?));
+        }
         let grow = |by| Self::Grow { by };
         let shrink = |by| Self::Shrink { by };
-        let numbered: [(&str, &dyn Fn(u64) -> Self); 5] = [
+        let add = |number| Self::Passphrase { number, add: true };
+        let erase = |number| Self::Passphrase { number, add: false };
+        let numbered: [(&str, &dyn Fn(u64) -> Self); 7] = [
+            ("p+", &add),
+            ("p-", &erase),
             ("g+", &grow),
             ("g-", &shrink),
             ("s+", &Self::Snapshot),

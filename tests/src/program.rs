@@ -6,7 +6,7 @@ use std::str::FromStr;
 use holstein::format::Version;
 use holstein_testkit::{DiskModel, Rng};
 
-use crate::{Amend, Config, Layout, Listed, Moment, Name, Op, Shape, Start};
+use crate::{Amend, Config, Feature, Layout, Listed, Moment, Name, Op, Shape, Start};
 
 /// Requests on an image that is opened for them and closed after them. Prints and parses as
 /// `v3:512:16/filled/w@0+512,f`.
@@ -57,7 +57,14 @@ impl Program {
             shape.backing = Some(Name::Base);
             below = Some(Box::new(Moment::durable(disk.clone())));
         }
-        let mut moment = Moment { below, ..Moment::durable(disk.clone()).of_shape(shape) };
+        let durable = Moment::durable(disk.clone()).of_shape(shape).of_kind(self.config);
+        let mut moment = Moment { below, ..durable };
+        let made = Layout::new(self.config);
+        for op in self.start.rounds(made).concat() {
+            if let Op::Bitmap(..) = op {
+                moment.done(op, 0, disk.size());
+            }
+        }
         if self.start == Start::Snapshot {
             moment.snapshots.push(Listed::durable(0, disk));
         }
@@ -91,7 +98,11 @@ impl Program {
             }
             _ => random_op(layout, &mut size, rng),
         });
-        Self { config, start, ops: ops.filter(|op| !is_too_much(start, *op)).collect() }
+        Self {
+            config,
+            start,
+            ops: ops.filter(|op| !is_too_much(start, *op) && !is_past(config, *op)).collect(),
+        }
     }
 }
 
@@ -110,6 +121,11 @@ fn random_move(rng: &mut Rng) -> Op {
 /// and say nothing that those of a few changes do not.
 fn is_too_much(start: Start, op: Op) -> bool {
     start == Start::TableEdge && matches!(op, Op::Amend(Amend::Width(_)))
+}
+
+/// Whether a request makes an image what its options do not go together with.
+fn is_past(config: Config, op: Op) -> bool {
+    config.has(Feature::NoUnref) && op == Op::Amend(Amend::Compat(Version::V2))
 }
 
 /// A request within a disk of `size` bytes, which it may let grow.

@@ -9,7 +9,7 @@ use holstein_testkit::{CrashLog, Fault, FaultStorage, RecordingStorage};
 
 use crate::judge::expect_contents;
 use crate::session::{Session, is_refusal};
-use crate::{Base, Files, Moment, Op, Program, Start, WholeSectors};
+use crate::{Base, Feature, Files, Moment, Program, Start, WholeSectors};
 
 /// What a run of a program did to its file, and what it owes when.
 #[derive(Debug)]
@@ -44,6 +44,7 @@ impl Recorded {
         }
         let _planted = Planted::new(bug);
         let mut run = Run { storage, files, moments: Vec::new(), now: base.moment.clone() };
+        run.now.opening();
         run.moments.push(run.now.clone());
         run.whole(program, judged)?;
         Ok(Self { log: run.recording().log(), moments: run.moments })
@@ -114,9 +115,10 @@ impl Run {
         if let Some(image) = session.image().filter(|_| judged) {
             expect_contents(image, &self.now, false).map_err(|e| format!("while in use: {e}"))?;
         }
+        self.now.closing();
         self.mark(self.now.clone());
         if self.unless_faulty("close", session.close())?.is_some() {
-            self.now.done(Op::Flush, 0, self.now.model.size());
+            self.now.closed();
         }
         self.mark(self.now.clone());
         Ok(())
@@ -150,7 +152,11 @@ impl Run {
 /// caches hold two slices of tables, so that programs start runs by themselves.
 pub(crate) fn options(program: &Program) -> OpenOptions {
     let holes = matches!(program.start, Start::Reuse | Start::Snapshot | Start::Lost);
-    let options = OpenOptions::new().pass_discard_request(holes).pass_discard_other(holes);
+    let keep = program.config.has(Feature::NoUnref);
+    let options = OpenOptions::new()
+        .discard_no_unref(keep)
+        .pass_discard_request(holes || keep)
+        .pass_discard_other(holes);
     if matches!(program.start, Start::Zeroed | Start::TableEdge) {
         let slice = program.config.cluster.min(4096);
         options.l2_cache_entry_size(slice).l2_cache_size(2 * slice)

@@ -1,12 +1,13 @@
 //! States judged by the real `qemu-img check`.
 
+use std::ffi::OsString;
 use std::path::Path;
 
 use holstein_storage::Storage;
 use holstein_testkit::{Oracle, TempDir, Verdict, Version};
 use holstein_units::HostOffset;
 
-use crate::{Files, Name};
+use crate::{Feature, Files, Name};
 
 /// Runs `qemu-img check` on states that are written to files.
 #[derive(Debug)]
@@ -25,7 +26,7 @@ impl SecondOpinion {
         Some(Self { oracle, dir })
     }
 
-    /// Judges one state; what lies below the image is written out beside it.
+    /// Judges one state, which opens to passphrase 0 if it needs one; what lies below the image is written out beside it.
     ///
     /// # Errors
     /// What `qemu-img` says of it, if it finds more than leaks.
@@ -48,7 +49,17 @@ impl SecondOpinion {
                 write(&*storage, &self.dir.file(name.text()))?;
             }
         }
-        match self.oracle.check_by(&["--image-opts".into(), image.into()]) {
+        let secret = "secret,id=key,data=passphrase-0";
+        let mut args: Vec<OsString> = Vec::new();
+        if files.config.is_encrypted() {
+            let format = if files.config.has(Feature::Luks) { "luks" } else { "aes" };
+            // What lies below has a key of its own, and is not asked for.
+            let key = format!(",encrypt.format={format},encrypt.key-secret=key,backing=");
+            image.push_str(&key);
+            args.extend(["--object".into(), secret.into()]);
+        }
+        args.extend(["--image-opts".into(), image.into()]);
+        match self.oracle.check_by(&args) {
             Ok((Verdict::Clean | Verdict::Leaks, _)) => Ok(()),
             Ok((Verdict::Corrupt, said)) => Err(format!("qemu-img check: {}", said.trim())),
             Err(error) => Err(format!("qemu-img {error}")),

@@ -6,7 +6,7 @@ use holstein::check::{self, RepairKind, RepairOptions};
 use holstein::{Error, ErrorKind, Image, OpenOptions, Preallocation};
 
 use crate::moment::bytes;
-use crate::{Files, Op, name};
+use crate::{Files, Noting, Op, bitmap_name, granularity, key_change, name};
 
 /// Opens the image.
 type Open<'a> = Box<dyn Fn() -> Result<Image, Error> + 'a>;
@@ -73,6 +73,16 @@ impl<'a> Session<'a> {
             Op::Apply(number) => image.apply_snapshot(&*name(number)),
             Op::Delete(number) => image.delete_snapshot(&*name(number)),
             Op::Amend(amend) => image.amend(&amend.options(), &mut |_, _| {}),
+            Op::Bitmap(noting, number) => {
+                let name = bitmap_name(number);
+                match noting {
+                    Noting::Add => image.add_bitmap(name, granularity(), true),
+                    Noting::Remove => image.remove_bitmap(name),
+                    Noting::Clear => image.clear_bitmap(name),
+                    Noting::On | Noting::Off => image.record_in_bitmap(name, noting == Noting::On),
+                }
+            }
+            Op::Passphrase { number, add } => image.change_keys(&key_change(number, add), false),
             Op::Commit => {
                 self.close()?;
                 self.files().commit()?;

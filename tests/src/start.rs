@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use holstein::format::Version;
 
-use crate::{Config, Feature, Layout, Op};
+use crate::layout::RESTING;
+use crate::{Config, Feature, Layout, Noting, Op};
 
 /// What an image holds when a program starts; all of it is durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -56,9 +57,15 @@ impl Start {
             Self::Overlay => config.cluster <= 64 << 10 && !config.has(Feature::RawData),
             Self::BlockEdge => config.counters_per_block() <= 1 << 15,
             // All blocks that a table of one cluster names.
-            Self::TableEdge => config.counters_per_block() * (config.cluster / 8) <= 1 << 15,
-            Self::Snapshot | Self::Lost => config.refcount_bits > 1 && !config.has_data_file(),
-            Self::Compressed => !config.has_data_file(),
+            // With bitmaps, which move at each closing, that takes minutes.
+            Self::TableEdge => {
+                !config.has(Feature::Bitmaps)
+                    && config.counters_per_block() * (config.cluster / 8) <= 1 << 15
+            }
+            Self::Snapshot | Self::Lost => {
+                config.refcount_bits > 1 && !config.has_data_file() && !config.is_encrypted()
+            }
+            Self::Compressed => !config.has_data_file() && !config.is_encrypted(),
             _ => true,
         }
     }
@@ -66,6 +73,20 @@ impl Start {
     /// The rounds of requests that make it; the image is closed after each.
     #[must_use]
     pub(crate) fn rounds(self, layout: Layout) -> Vec<Vec<Op>> {
+        let mut rounds = self.plain_rounds(layout);
+        if layout.config.has(Feature::Bitmaps) {
+            // What the first round writes is known to the one that rests, what comes later to the other.
+            if rounds.is_empty() {
+                rounds.push(Vec::new());
+            }
+            rounds[0].insert(0, Op::Bitmap(Noting::Add, RESTING));
+            let rest = Op::Bitmap(Noting::Off, RESTING);
+            rounds[0].extend([rest, Op::Bitmap(Noting::Add, 0)]);
+        }
+        rounds
+    }
+
+    fn plain_rounds(self, layout: Layout) -> Vec<Vec<Op>> {
         let c = layout.cluster;
         let fill = vec![
             Op::Write { at: layout.at(0), len: 3 * c },

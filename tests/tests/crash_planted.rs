@@ -114,7 +114,20 @@ fn crash_finds_a_data_file_that_is_not_flushed() {
 }
 
 #[test]
+fn crash_finds_bitmaps_that_claim_to_hold() {
+    for bug in [Bug::BitmapNotInUse, Bug::BitmapMarkNotFlushed, Bug::BitmapNotRecorded] {
+        expect_found_in(bug, Program::all(Config::BITMAPS, Start::Filled, 2));
+    }
+}
+
+#[test]
+fn crash_finds_key_slots_that_change_out_of_order() {
+    let one = "v3:4096:16:luks/empty/p+1,p-0".parse().expect("a program");
+    expect_found_in(Bug::KeysNotFlushed, [one]);
+}
+
+#[test]
 fn crash_tests_plant_every_bug() {
     // A bug that is added needs a test above, or in the file of `crash_*.rs` that knows the operation.
-    assert_eq!(Bug::ALL.len(), 26);
+    assert_eq!(Bug::ALL.len(), 28);
 }

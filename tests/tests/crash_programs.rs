@@ -90,7 +90,7 @@ fn crash_some_programs_of_two_in_every_configuration() {
 fn crash_some_programs_of_two_with_each_feature() {
     for config in Config::featured() {
         let programs = starts(config).flat_map(|s| Program::all(config, s, 2));
-        explore(config, &config.to_string(), programs.step_by(23));
+        explore(config, &config.to_string(), programs.step_by(53));
     }
 }
 

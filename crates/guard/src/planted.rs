@@ -58,11 +58,15 @@ pub enum Bug {
     StreamNotCounted,
     /// A barrier leaves out the external data file.
     DataFileNotFlushed,
+    /// The marks of bitmaps that are in use are not durable before the first write.
+    BitmapMarkNotFlushed,
+    /// Nothing that is written to the area of a LUKS header is made durable on its way.
+    KeysNotFlushed,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 28] = [
         Self::FirstBarrierMissing,
         Self::LastBarrierMissing,
         Self::QuarantineSkipped,
@@ -89,6 +93,8 @@ impl Bug {
         Self::SurroundingsLeft,
         Self::StreamNotCounted,
         Self::DataFileNotFlushed,
+        Self::BitmapMarkNotFlushed,
+        Self::KeysNotFlushed,
     ];
 }
 

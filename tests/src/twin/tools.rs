@@ -180,7 +180,9 @@ impl Side for Tools {
                 self.flush(row, place)?;
                 return self.img(&about(&format!("amend -q -o {}", amend.words()), row, place));
             }
-            Op::Commit | Op::Rebase(_) => return Err(format!("{op}: twins have no such files")),
+            Op::Commit | Op::Rebase(_) | Op::Bitmap(..) | Op::Passphrase { .. } => {
+                return Err(format!("{op}: twins have no such thing"));
+            }
             Op::Repair => {
                 self.flush(row, place)?;
                 return self.img(&about("check -q -r all", row, place));

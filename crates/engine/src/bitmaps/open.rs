@@ -37,7 +37,9 @@ impl Disk {
                 let run = self.sequencer.lock();
                 let intent = Intent::Metadata(Region::BitmapDirectory);
                 run.file().write(intent, extension.directory_offset, &bytes)?;
-                run.file().barrier()?;
+                if !is_planted(Bug::BitmapMarkNotFlushed) {
+                    run.file().barrier()?;
+                }
             }
             for (bitmap, entry) in list.bitmaps.iter_mut().zip(directory.entries()) {
                 bitmap.stored = Some(entry.clone());
