@@ -106,6 +106,9 @@ impl Config {
             Self::BITMAPS,
             Self::LUKS,
             Self::AES,
+            Self::DATA.with(Feature::Aes),
+            Self::RAW_DATA.with(Feature::Aes),
+            Self::AES.with(Feature::NoUnref),
         ]
     }
 

@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use holstein_guard::planted::Bug;
-use holstein_tests::{Config, Depth, Explorer, Program, Start};
+use holstein_tests::{Config, Depth, Explorer, Feature, Program, Start};
 
 /// Explores programs of two with a bug planted, until a promise is seen broken.
 fn expect_found(bug: Bug) {
@@ -127,7 +127,15 @@ fn crash_finds_key_slots_that_change_out_of_order() {
 }
 
 #[test]
+fn crash_finds_holes_in_encrypted_payload_before_the_tables_say_so() {
+    let [beside, within] = [Config::DATA.with(Feature::Aes), Config::AES.with(Feature::NoUnref)];
+    for config in [beside, within, Config::RAW_DATA.with(Feature::Aes)] {
+        expect_found_in(Bug::HolesUnderCipher, Program::all(config, Start::Reuse, 2));
+    }
+}
+
+#[test]
 fn crash_tests_plant_every_bug() {
     // A bug that is added needs a test above, or in the file of `crash_*.rs` that knows the operation.
-    assert_eq!(Bug::ALL.len(), 28);
+    assert_eq!(Bug::ALL.len(), 29);
 }

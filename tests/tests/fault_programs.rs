@@ -47,7 +47,7 @@ fn fault_in_every_configuration() {
 #[test]
 fn fault_with_each_feature() {
     for config in Config::featured() {
-        explore(config, &Start::OWN[..5], 211);
+        explore(config, &Start::OWN[..5], 166);
     }
 }
 

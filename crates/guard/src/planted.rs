@@ -62,11 +62,13 @@ pub enum Bug {
     BitmapMarkNotFlushed,
     /// Nothing that is written to the area of a LUKS header is made durable on its way.
     KeysNotFlushed,
+    /// Holes are made in encrypted payload, where they read as noise, before the tables give it up.
+    HolesUnderCipher,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::FirstBarrierMissing,
         Self::LastBarrierMissing,
         Self::QuarantineSkipped,
@@ -95,6 +97,7 @@ impl Bug {
         Self::DataFileNotFlushed,
         Self::BitmapMarkNotFlushed,
         Self::KeysNotFlushed,
+        Self::HolesUnderCipher,
     ];
 }
 
