@@ -3,12 +3,12 @@
 use std::time::Instant;
 
 use super::bench_run::{Flushes, Plan, run_requests};
-use super::images::{named, open_image};
+use super::images::{named, number, open_image, out_of_range, size_within};
 use super::{Args, Command, Failure, Outcome};
 use crate::disk::DiskError;
 use crate::node::{CacheMode, OpenFlags};
 use crate::out::say;
-use crate::text::{Operands, Opt, SizeError, parse_c_integer, parse_size};
+use crate::text::{Operands, Opt, parse_c_integer};
 
 pub(super) const COMMAND: Command = Command {
     name: "bench",
@@ -77,9 +77,9 @@ const MOST: u64 = i32::MAX as u64;
 fn run(args: &Args) -> Outcome {
     let count = integer(args, "count", "request count", 1, MOST)?.unwrap_or(75_000);
     let depth = integer(args, "depth", "queue depth", 1, MOST)?.unwrap_or(64);
-    let start = size(args, "offset", "offset", 0, i64::MAX as u64)?.unwrap_or(0);
-    let len = size(args, "buffer-size", "buffer size", 1, MOST)?.unwrap_or(4096);
-    let step = size(args, "step-size", "step size", 0, MOST)?.unwrap_or(0);
+    let start = number(args, "offset", "offset")?.unwrap_or(0);
+    let len = size(args, "buffer-size", "buffer size", 1)?.unwrap_or(4096);
+    let step = size(args, "step-size", "step size", 0)?.unwrap_or(0);
     let step = if step == 0 { len } else { step };
     let native = native(args)?;
     let pattern = integer(args, "pattern", "pattern byte", 0, 255)?.unwrap_or(0);
@@ -166,24 +166,7 @@ fn integer(
     }
 }
 
-/// A number of bytes between `least` and `most`.
-fn size(
-    args: &Args,
-    option: &str,
-    what: &str,
-    least: u64,
-    most: u64,
-) -> Result<Option<u64>, Failure> {
-    let Some(text) = args.last(option) else { return Ok(None) };
-    match parse_size(text) {
-        Ok(number) if (least..=most).contains(&number) => Ok(Some(number)),
-        Ok(_) | Err(SizeError::Range) => Err(out_of_range(what, least, most)),
-        Err(SizeError::Invalid) => {
-            Err(Failure::message(format!("Invalid {what} specified: '{text}'.")))
-        }
-    }
-}
-
-fn out_of_range(what: &str, least: u64, most: u64) -> Failure {
-    Failure::message(format!("Invalid {what} specified. Must be between {least} and {most}."))
+/// A number of bytes of a request, at least `least`.
+fn size(args: &Args, option: &str, what: &str, least: u64) -> Result<Option<u64>, Failure> {
+    args.last(option).map(|text| size_within(text, what, least, MOST)).transpose()
 }

@@ -6,7 +6,7 @@ use super::convert_bitmaps::{SourceBitmaps, no_bitmaps, refuse_target};
 use super::convert_copy::{CopyOptions, copy};
 use super::convert_source::Sources;
 use super::create_list::{CreateFormat, CreateList, help};
-use super::images::{cache_mode, named, open_files, open_image};
+use super::images::{cache_mode, named, number, open_files, open_image};
 use super::make::make_image;
 use super::progress::Progress;
 use super::snapshot_word::SnapshotWord;
@@ -138,10 +138,7 @@ fn plan(args: &Args) -> Result<Option<Plan<'_>>, Failure> {
         Some(text) => sparse_size(text)?,
     };
     let workers = args.last("parallel").map(parallel).transpose()?;
-    let rate = match args.last("rate") {
-        None => None,
-        Some(text) => Some(number(text, "rate limit")?).filter(|rate| *rate > 0),
-    };
+    let rate = number(args, "rate", "rate limit")?.filter(|rate| *rate > 0);
     let snapshot = args.last("snapshot").map(SnapshotWord::parse).transpose()?;
     let create = !args.has("no-create");
     let list = match args.parsed.all("options") {
@@ -235,19 +232,6 @@ fn parallel(text: &str) -> Result<usize, Failure> {
     usize::try_from(number).ok().filter(|number| (1..=16).contains(number)).ok_or_else(|| {
         Failure::message("Invalid number of coroutines specified. Must be between 1 and 16.")
     })
-}
-
-fn number(text: &str, what: &str) -> Result<u64, Failure> {
-    match parse_size(text) {
-        Ok(number) if i64::try_from(number).is_ok() => Ok(number),
-        Ok(_) | Err(SizeError::Range) => Err(Failure::message(format!(
-            "Invalid {what} specified. Must be between 0 and {}.",
-            i64::MAX
-        ))),
-        Err(SizeError::Invalid) => {
-            Err(Failure::message(format!("Invalid {what} specified: '{text}'.")))
-        }
-    }
 }
 
 /// Opens both sides and copies.

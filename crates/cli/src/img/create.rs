@@ -7,7 +7,7 @@ use crate::disk::DiskError;
 use crate::node::{ImageRef, OpenFlags, Options, backing_name, check_protocol, open_layer};
 use crate::objects::Objects;
 use crate::out::{self, say};
-use crate::text::{Operands, Opt, SizeError, asks_for_help, join_lists, parse_size};
+use crate::text::{Operands, Opt, asks_for_help, join_lists};
 
 pub(super) const COMMAND: Command = Command {
     name: "create",
@@ -59,7 +59,7 @@ fn run(args: &Args) -> Outcome {
     let (filename, size) = match operands {
         [] => return Err(Failure::Usage("Expecting image file name".to_owned())),
         [filename] => (filename, None),
-        [filename, size] => (filename, Some(image_size(size)?)),
+        [filename, size] => (filename, Some(super::images::size(size, "image size")?)),
         [_, _, unexpected, ..] => {
             return Err(Failure::Usage(format!("Unexpected argument: {unexpected}")));
         }
@@ -77,20 +77,6 @@ fn run(args: &Args) -> Outcome {
     let failed = |error| Failure::Error(format!("{filename}: "), error, 1);
     create(&wanted, &args.objects).map_err(failed)?;
     Ok(0)
-}
-
-/// The size operand: at most `i64::MAX` bytes.
-fn image_size(text: &str) -> Result<u64, Failure> {
-    match parse_size(text) {
-        Ok(size) if i64::try_from(size).is_ok() => Ok(size),
-        Ok(_) | Err(SizeError::Range) => Err(Failure::message(format!(
-            "Invalid image size specified. Must be between 0 and {}.",
-            i64::MAX
-        ))),
-        Err(SizeError::Invalid) => {
-            Err(Failure::message(format!("Invalid image size specified: '{text}'.")))
-        }
-    }
 }
 
 /// What the command line asks for.

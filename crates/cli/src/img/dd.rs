@@ -1,7 +1,7 @@
 //! `dd`: a copy of some blocks into a new image.
 
 use super::create_list::{CreateFormat, CreateList};
-use super::images::{named, open_files, open_image};
+use super::images::{named, open_files, open_image, size, size_within};
 use super::make::make_image;
 use super::target_file::TargetFile;
 use super::{Args, Command, Failure, Outcome};
@@ -10,7 +10,7 @@ use crate::node::{
     CacheMode, ImageRef, OpenFlags, check_protocol, identity_of, strip_file_protocol,
 };
 use crate::out;
-use crate::text::{Operands, Opt, SizeError, parse_size};
+use crate::text::{Operands, Opt};
 
 pub(super) const COMMAND: Command = Command {
     name: "dd",
@@ -117,27 +117,15 @@ fn parse(operands: &[String]) -> Result<Operation<'_>, Failure> {
         match key {
             "if" => input = Some(value),
             "of" => output = Some(value),
-            "bs" => block = number("bs", value, 1, MAX_BLOCK)?,
-            "count" => count = Some(number("count", value, 0, i64::MAX as u64)?),
-            "skip" => skip = number("skip", value, 0, i64::MAX as u64)?,
+            "bs" => block = size_within(value, "bs", 1, MAX_BLOCK)?,
+            "count" => count = Some(size(value, "count")?),
+            "skip" => skip = size(value, "skip")?,
             _ => return Err(Failure::message(format!("unrecognized operand {key}"))),
         }
     }
     match (input, output) {
         (Some(input), Some(output)) => Ok(Operation { input, output, block, count, skip }),
         _ => Err(Failure::message("Must specify both input and output files")),
-    }
-}
-
-fn number(name: &str, text: &str, least: u64, most: u64) -> Result<u64, Failure> {
-    match parse_size(text) {
-        Ok(number) if (least..=most).contains(&number) => Ok(number),
-        Ok(_) | Err(SizeError::Range) => Err(Failure::message(format!(
-            "Invalid {name} specified. Must be between {least} and {most}."
-        ))),
-        Err(SizeError::Invalid) => {
-            Err(Failure::message(format!("Invalid {name} specified: '{text}'.")))
-        }
     }
 }
 

@@ -60,17 +60,28 @@ pub(super) fn json_output(args: &Args) -> Result<bool, Failure> {
     }
 }
 
-/// A number of bytes; `what` is what messages call it.
+/// The number of bytes that an option says; `what` is what messages call it.
 pub(super) fn number(args: &Args, option: &str, what: &str) -> Result<Option<u64>, Failure> {
-    let Some(text) = args.last(option) else { return Ok(None) };
+    args.last(option).map(|text| size(text, what)).transpose()
+}
+
+/// A number of bytes that a file can have; `what` is what messages call it.
+pub(super) fn size(text: &str, what: &str) -> Result<u64, Failure> {
+    size_within(text, what, 0, i64::MAX as u64)
+}
+
+/// A number of bytes between `least` and `most`; `what` is what messages call it.
+pub(super) fn size_within(text: &str, what: &str, least: u64, most: u64) -> Result<u64, Failure> {
     match parse_size(text) {
-        Ok(number) if i64::try_from(number).is_ok() => Ok(Some(number)),
-        Ok(_) | Err(SizeError::Range) => Err(Failure::message(format!(
-            "Invalid {what} specified. Must be between 0 and {}.",
-            i64::MAX
-        ))),
+        Ok(number) if (least..=most).contains(&number) => Ok(number),
+        Ok(_) | Err(SizeError::Range) => Err(out_of_range(what, least, most)),
         Err(SizeError::Invalid) => {
             Err(Failure::message(format!("Invalid {what} specified: '{text}'.")))
         }
     }
+}
+
+/// A number is well formed, and not one of those from `least` to `most`.
+pub(super) fn out_of_range(what: &str, least: u64, most: u64) -> Failure {
+    Failure::message(format!("Invalid {what} specified. Must be between {least} and {most}."))
 }

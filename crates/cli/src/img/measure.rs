@@ -2,16 +2,14 @@
 
 use super::create_list::{CreateFormat, CreateList, help};
 use super::encryption::luks_volume;
-use super::images::{json_output, named, open_files};
+use super::images::{json_output, named, number, open_files};
 use super::snapshot_word::SnapshotWord;
 use super::{Args, Command, Failure, Outcome};
 use crate::disk::{Disk, DiskError, luks_error};
 use crate::node::{Driver, OpenFlags, QcowFacts};
 use crate::out::{self, say};
 use crate::personality;
-use crate::text::{
-    Json, Operands, Opt, SizeError, asks_for_help, join_lists, parse_size, strerror,
-};
+use crate::text::{Json, Operands, Opt, asks_for_help, join_lists, strerror};
 
 pub(super) const COMMAND: Command = Command {
     name: "measure",
@@ -60,7 +58,7 @@ struct Measure {
 
 fn run(args: &Args) -> Outcome {
     let json = json_output(args)?;
-    let size = args.last("size").map(image_size).transpose()?;
+    let size = number(args, "size", "image size")?;
     let filename = match args.operands() {
         [] => None,
         [filename] => Some(filename),
@@ -115,19 +113,6 @@ fn run(args: &Args) -> Outcome {
         }
     }
     Ok(0)
-}
-
-fn image_size(text: &str) -> Result<u64, Failure> {
-    match parse_size(text) {
-        Ok(size) if i64::try_from(size).is_ok() => Ok(size),
-        Ok(_) | Err(SizeError::Range) => Err(Failure::message(format!(
-            "Invalid image size specified. Must be between 0 and {}.",
-            i64::MAX
-        ))),
-        Err(SizeError::Invalid) => {
-            Err(Failure::message(format!("Invalid image size specified: '{text}'.")))
-        }
-    }
 }
 
 /// What a copy of the image would take.
