@@ -19,6 +19,14 @@ pub struct LockHolder {
     pub program: String,
 }
 
+impl LockHolder {
+    /// Several of them in a sentence.
+    #[must_use]
+    pub fn all(holders: &[Self]) -> String {
+        holders.iter().map(Self::to_string).collect::<Vec<_>>().join(" and ")
+    }
+}
+
 impl fmt::Display for LockHolder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} (process {})", self.program, self.process)

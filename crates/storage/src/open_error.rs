@@ -78,8 +78,11 @@ pub enum OpenError {
 
 /// Who holds a file, as the end of a message.
 fn held_by(holders: &[LockHolder]) -> String {
-    let names: Vec<String> = holders.iter().map(LockHolder::to_string).collect();
-    if names.is_empty() { String::new() } else { format!(", held by {}", names.join(" and ")) }
+    if holders.is_empty() {
+        String::new()
+    } else {
+        format!(", held by {}", LockHolder::all(holders))
+    }
 }
 
 impl OpenError {

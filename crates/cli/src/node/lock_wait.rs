@@ -82,8 +82,7 @@ pub(super) fn named(holders: &[LockHolder]) -> String {
     if !personality::is_native() || holders.is_empty() {
         return String::new();
     }
-    let names: Vec<String> = holders.iter().map(LockHolder::to_string).collect();
-    format!(" by {}", names.join(" and "))
+    format!(" by {}", LockHolder::all(holders))
 }
 
 #[cfg(test)]
