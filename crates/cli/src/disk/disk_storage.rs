@@ -19,19 +19,41 @@ impl DiskStorage {
     }
 }
 
+/// Fills the buffers in order from byte `at` with what there is up to the end of the disk, and returns
+/// how many bytes that is.
+pub(crate) fn read_within(
+    disk: &dyn Disk,
+    at: u64,
+    into: &mut [IoSliceMut<'_>],
+) -> io::Result<usize> {
+    let mut rest = disk.len().saturating_sub(at);
+    let mut at = at;
+    let mut read = 0;
+    for buffer in into {
+        let here = usize::try_from(rest).map_or(buffer.len(), |rest| rest.min(buffer.len()));
+        disk.read_at(at, &mut buffer[..here]).map_err(os_error)?;
+        at += here as u64;
+        rest -= here as u64;
+        read += here;
+    }
+    Ok(read)
+}
+
+/// What the bytes of a disk can do.
+pub(crate) fn capabilities(disk: &dyn Disk) -> Capabilities {
+    Capabilities {
+        alignment: 1,
+        zero_beyond_end: true,
+        resizable: true,
+        discard: true,
+        fast_zeroes: true,
+        read_only: disk.read_only(),
+    }
+}
+
 impl Storage for DiskStorage {
     fn read_vectored_at(&self, at: HostOffset, into: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        let mut rest = self.disk.len().saturating_sub(at.get());
-        let mut at = at.get();
-        let mut read = 0;
-        for buffer in into {
-            let here = usize::try_from(rest).map_or(buffer.len(), |rest| rest.min(buffer.len()));
-            self.disk.read_at(at, &mut buffer[..here]).map_err(os_error)?;
-            at += here as u64;
-            rest -= here as u64;
-            read += here;
-        }
-        Ok(read)
+        read_within(&*self.disk, at.get(), into)
     }
 
     fn write_vectored_at(&self, at: HostOffset, from: &[IoSlice<'_>]) -> io::Result<()> {
@@ -68,14 +90,7 @@ impl Storage for DiskStorage {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            alignment: 1,
-            zero_beyond_end: true,
-            resizable: true,
-            discard: true,
-            fast_zeroes: true,
-            read_only: self.disk.read_only(),
-        }
+        capabilities(&*self.disk)
     }
 
     fn extent_at(&self, at: HostOffset) -> io::Result<(bool, u64)> {

@@ -38,7 +38,7 @@ pub(crate) use bitmaps::{Bitmaps, NODE, bitmap_error, no_bitmap};
 pub(crate) use cache_cleaner::CacheCleaning;
 pub(crate) use compress::Compress;
 pub(crate) use copy_on_read::CopyOnRead;
-pub(crate) use disk_storage::DiskStorage;
+pub(crate) use disk_storage::{DiskStorage, capabilities, read_within};
 pub(crate) use error::DiskError;
 pub(crate) use filter::Filter;
 pub(crate) use info::DiskInfo;

@@ -8,7 +8,9 @@ use holstein_units::{HostOffset, HostRange};
 
 use super::Debugger;
 use super::gate::Gate;
-use crate::disk::{DiskError, DiskInfo, Filter, Preallocation, Status, os_error};
+use crate::disk::{
+    DiskError, DiskInfo, Filter, Preallocation, Status, capabilities, os_error, read_within,
+};
 use crate::node::Driver;
 
 type Result<T> = std::result::Result<T, DiskError>;
@@ -141,15 +143,7 @@ impl Storage for DiskBytes<'_> {
             self.disk.read_vectored(at.get(), into).map_err(os_error)?;
             return Ok(usize::try_from(len).unwrap_or(usize::MAX));
         }
-        let mut read = 0;
-        for buffer in into {
-            let here = at.get() + read as u64;
-            let len = self.within(HostOffset::new(here), buffer.len() as u64);
-            let len = usize::try_from(len).unwrap_or(buffer.len());
-            self.disk.read_at(here, &mut buffer[..len]).map_err(os_error)?;
-            read += len;
-        }
-        Ok(read)
+        read_within(self.disk, at.get(), into)
     }
 
     fn write_vectored_at(&self, at: HostOffset, from: &[IoSlice<'_>]) -> io::Result<()> {
@@ -194,13 +188,6 @@ impl Storage for DiskBytes<'_> {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            alignment: 1,
-            zero_beyond_end: true,
-            resizable: true,
-            discard: true,
-            fast_zeroes: true,
-            read_only: self.disk.read_only(),
-        }
+        capabilities(self.disk)
     }
 }
