@@ -20,6 +20,18 @@ fn explore(config: Config, starts: &[Start], every: usize) {
     assert!(tally.points > tally.programs, "faults came to pass");
 }
 
+/// Lets each of the first `calls` calls of a program fail in turn.
+fn explore_calls(program: &str, plan: &str, calls: u64) {
+    let program: Program = program.parse().expect("a program");
+    let plan = plan.parse().expect("a plan");
+    let mut tally = FaultTally::default();
+    for call in 0..calls {
+        explore_one_fault(&program, plan, call, &mut tally).expect("the start can be made");
+    }
+    assert_eq!(tally.total(), 0, "{:?}", tally.shown);
+    assert!(tally.points > 10, "{tally}");
+}
+
 #[test]
 fn fault_at_every_call_of_programs_of_two() {
     explore(Config::SMALL, &Start::OWN, 13);
@@ -55,43 +67,19 @@ fn fault_with_each_feature() {
 /// later went to the old table, which the file did not name any more.
 #[test]
 fn fault_header_write_that_arrives_is_taken_back() {
-    let program = "v3:512:16/empty/g+32768,w@31360+256,f";
-    let plan = "once-all-enospc-everything".parse().expect("a plan");
-    let mut tally = FaultTally::default();
-    for call in 0..20 {
-        explore_one_fault(&program.parse().expect("a program"), plan, call, &mut tally)
-            .expect("the start can be made");
-    }
-    assert_eq!(tally.total(), 0, "{:?}", tally.shown);
-    assert!(tally.points > 10, "{tally}");
+    explore_calls("v3:512:16/empty/g+32768,w@31360+256,f", "once-all-enospc-everything", 20);
 }
 
 /// A raw data file that could not be cut showed what lay past the end of the smaller disk, once that
 /// grew.
 #[test]
 fn fault_in_a_shrink_over_a_raw_data_file_shows_nothing_again() {
-    let program = "v3:512:16:raw-data/filled/g-102400,g+32768";
-    let plan = "once-all-eio-nothing".parse().expect("a plan");
-    let mut tally = FaultTally::default();
-    for call in 0..30 {
-        explore_one_fault(&program.parse().expect("a program"), plan, call, &mut tally)
-            .expect("the start can be made");
-    }
-    assert_eq!(tally.total(), 0, "{:?}", tally.shown);
-    assert!(tally.points > 10, "{tally}");
+    explore_calls("v3:512:16:raw-data/filled/g-102400,g+32768", "once-all-eio-nothing", 30);
 }
 
 /// A file that cannot grow for the clusters that a downgrade gives to zeros: entries that named them
 /// went to the file all the same.
 #[test]
 fn fault_while_the_file_grows_leaves_no_entry_past_its_end() {
-    let program = "v3:512:16/overlay/z@31488+768,a:compat2";
-    let plan = "once-all-eio-nothing".parse().expect("a plan");
-    let mut tally = FaultTally::default();
-    for call in 0..30 {
-        explore_one_fault(&program.parse().expect("a program"), plan, call, &mut tally)
-            .expect("the start can be made");
-    }
-    assert_eq!(tally.total(), 0, "{:?}", tally.shown);
-    assert!(tally.points > 10, "{tally}");
+    explore_calls("v3:512:16/overlay/z@31488+768,a:compat2", "once-all-eio-nothing", 30);
 }
