@@ -31,7 +31,7 @@ pub(super) fn programs(bench: &Bench<'_>, name: &'static str, write: bool) -> Re
     };
     let size = bench.options.choose(1 << 30, 256 << 20);
     let path = image(bench, size)?;
-    let pass = |program: &Path, first: &[&str], size: u64| -> Result<f64> {
+    let pass = |program: &Path, first: &[&str]| -> Result<f64> {
         let args = io_args(first, &path, size, write);
         let start = Instant::now();
         run(program, args)?;
@@ -40,8 +40,8 @@ pub(super) fn programs(bench: &Bench<'_>, name: &'static str, write: bool) -> Re
     let io = qemu.io();
     let pair = interleaved(
         bench.options.rounds(9, 3),
-        Box::new(|| pass(&program, &["io"], size)),
-        Box::new(|| pass(&io, &[], size)),
+        Box::new(|| pass(&program, &["io"])),
+        Box::new(|| pass(&io, &[])),
     )?;
     bench.scratch.fresh("image");
     let what = if write { "writes to clusters that are there" } else { "reads" };

@@ -14,7 +14,9 @@ mod snapshot;
 mod subclusters;
 mod syscalls;
 
+use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 use holstein::chain::BackingPolicy;
@@ -136,6 +138,23 @@ impl Bench<'_> {
         let options = options.backing_file(backing, Some(b"raw".to_vec()));
         options.create(&path).and_then(Image::close)?;
         Ok(OpenOptions::new().backing_policy(BackingPolicy::anything()).open(&path)?)
+    }
+
+    /// How many seconds it takes to write `bytes` at each of the places of a new bare file of `len` bytes,
+    /// and to make them durable.
+    fn new_raw(&self, len: u64, places: impl Iterator<Item = u64>, bytes: &[u8]) -> Result<f64> {
+        let path = self.scratch.fresh("raw");
+        let raw = raw_file::create(&path)?;
+        raw.set_len(len)?;
+        let start = Instant::now();
+        for at in places {
+            raw.write_all_at(bytes, at)?;
+        }
+        raw.sync_data()?;
+        let seconds = start.elapsed().as_secs_f64();
+        drop(raw);
+        self.scratch.fresh("raw");
+        Ok(seconds)
     }
 
     /// A new and empty image, open.

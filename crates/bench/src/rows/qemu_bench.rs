@@ -87,7 +87,7 @@ pub(super) fn subclusters(bench: &Bench<'_>, name: &'static str) -> Result<Line>
 }
 
 fn over_backing(bench: &Bench<'_>, name: &'static str, kind: Kind) -> Result<Line> {
-    let size = bench.options.choose(1 << 30, 512 << 20);
+    let size = bench.options.choose(1 << 30, 256 << 20);
     let backing = bench.scratch.fresh("backing.raw");
     raw_file::filled(&backing, CONTENT, size)?;
     let line = writes(bench, name, kind, size, Some(&backing))?;

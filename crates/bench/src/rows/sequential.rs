@@ -1,13 +1,11 @@
 //! A new disk written from its start to its end, beside a new file; both end with a flush.
 
-use std::os::unix::fs::FileExt;
 use std::time::Instant;
 
 use anyhow::Result;
 
 use super::{Bench, payload};
 use crate::measure::{bytes_f64, interleaved};
-use crate::raw_file;
 use crate::table::{Line, Other, Unit};
 
 pub(crate) const SMALL: &str = "seq-64k";
@@ -29,16 +27,7 @@ pub(super) fn row(bench: &Bench<'_>, name: &'static str, request: usize) -> Resu
             bench.scratch.fresh("image");
             Ok(seconds)
         }),
-        Box::new(|| {
-            let raw = raw_file::create(&bench.scratch.fresh("raw"))?;
-            let start = Instant::now();
-            places().try_for_each(|at| raw.write_all_at(&bytes, at))?;
-            raw.sync_data()?;
-            let seconds = start.elapsed().as_secs_f64();
-            drop(raw);
-            bench.scratch.fresh("raw");
-            Ok(seconds)
-        }),
+        Box::new(|| bench.new_raw(0, places(), &bytes)),
     )?;
     let note = format!(
         "{} MiB in requests of {} KiB and one flush a round; making the empty files is not counted",

@@ -1,7 +1,6 @@
 //! Writes to subclusters over a backing file, beside writes of the same bytes to a bare file; both end
 //! with a flush.
 
-use std::os::unix::fs::FileExt;
 use std::time::Instant;
 
 use anyhow::Result;
@@ -38,17 +37,7 @@ pub(super) fn row(bench: &Bench<'_>, name: &'static str) -> Result<Line> {
             bench.scratch.fresh("image");
             Ok(seconds)
         }),
-        Box::new(|| {
-            let raw = raw_file::create(&bench.scratch.fresh("raw"))?;
-            raw.set_len(size)?;
-            let start = Instant::now();
-            places.iter().try_for_each(|&at| raw.write_all_at(&bytes, at))?;
-            raw.sync_data()?;
-            let seconds = start.elapsed().as_secs_f64();
-            drop(raw);
-            bench.scratch.fresh("raw");
-            Ok(seconds)
-        }),
+        Box::new(|| bench.new_raw(size, places.iter().copied(), &bytes)),
     )?;
     bench.scratch.fresh("backing.raw");
     let note = format!(
