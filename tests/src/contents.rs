@@ -1,5 +1,6 @@
 //! What an image's disk reads as, extent by extent.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use holstein::chain::{Chain, Held};
@@ -78,7 +79,19 @@ pub fn for_each_stretch(
     image: &impl Reads,
     visit: &mut dyn FnMut(u64, Stretch<'_>) -> Result<(), String>,
 ) -> Result<(), String> {
-    let mut buffer = vec![0; 64 << 10];
+    BUFFER.with_borrow_mut(|buffer| for_each_stretch_through(buffer, image, visit))
+}
+
+thread_local! {
+    /// Millions of disks are read whole.
+    static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; 64 << 10]);
+}
+
+fn for_each_stretch_through(
+    buffer: &mut [u8],
+    image: &impl Reads,
+    visit: &mut dyn FnMut(u64, Stretch<'_>) -> Result<(), String>,
+) -> Result<(), String> {
     let has_backing = image.has_backing();
     let mut at = 0;
     while at < image.size() {

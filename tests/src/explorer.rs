@@ -212,14 +212,14 @@ impl Explorer {
     ) -> Result<(), String> {
         let moment = recorded.moment(state.mark);
         judge(&files_of(base, state), moment, found)?;
-        judge_snapshots(&files_of(base, state), &state.image, moment, true)?;
+        judge_snapshots(&files_of(base, state), &state.image, moment, found)?;
         let due = |every: u64| every > 0 && self.tally.judged.is_multiple_of(every);
         if due(self.depth.reopen_every) {
             self.tally.reopened += 1;
             let own = Arc::new(state.storage());
             let files = files_of(base, state).with_own(Arc::<SnapshotStorage>::clone(&own));
             judge_files_reopened(&files, moment)?;
-            judge_snapshots(&files, &own.image(), moment, true)
+            judge_snapshots(&files, &own.image(), moment, found)
                 .map_err(|e| format!("after a write: {e}"))?;
         }
         let due = |every: u64| every > 0 && self.tally.judged.is_multiple_of(every);

@@ -7,7 +7,7 @@ use holstein::Image;
 use holstein_storage::Storage;
 use holstein_testkit::{DiskImage, Fault, FaultStorage, IoKind, Lasting, SnapshotStorage};
 
-use crate::judge::{expect_contents, judge_files, judge_files_reopened, judge_snapshots};
+use crate::judge::{Found, expect_contents, judge_files, judge_files_reopened, judge_snapshots};
 use crate::recorded::options;
 use crate::session::{Session, is_refusal};
 use crate::{Base, Moment, Op, Program, Seen, Witness};
@@ -203,7 +203,7 @@ impl Run<'_> {
             (breach, format!("{when}: {what}"))
         };
         judge_files(&files(), &self.now).map_err(breach)?;
-        judge_snapshots(&files(), &images[0], &self.now, true)
+        judge_snapshots(&files(), &images[0], &self.now, &mut Found::default())
             .map_err(|what| breach((false, what)))?;
         if reopen {
             judge_files_reopened(&files(), &self.now)

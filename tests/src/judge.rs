@@ -1,5 +1,6 @@
 //! Whether an image keeps the contract.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use holstein::check::{CheckOptions, Corruption, Finding, check};
@@ -25,12 +26,14 @@ const OFFSET: u64 = 0x00ff_ffff_ffff_fe00;
 /// The number of the pattern that is written to an image that was reopened.
 const REOPENED: u64 = 999_999;
 
-/// What was found right at the moment at hand: of an image, of its base, and of its data file as it is.
+/// What was found right at the moment at hand: of an image, of its base, of its data file as it is, and of
+/// its snapshots.
 #[derive(Clone, Debug, Default)]
 pub struct Found {
     own: Accepted,
     base: Accepted,
     raw: Accepted,
+    snapshots: HashMap<u64, Accepted>,
 }
 
 /// Judges what a power cut left: C1 it opens, C2 the check finds leaks at most, C3 after the
@@ -41,7 +44,7 @@ pub struct Found {
 /// # Errors
 /// What is wrong, as text.
 pub fn judge(files: &Files, moment: &Moment, found: &mut Found) -> Result<(), String> {
-    let Found { own, base, raw } = found;
+    let Found { own, base, raw, .. } = found;
     judge_one(files, moment, own, raw).map_err(|(_, what)| what)?;
     match (files.base(), &moment.below) {
         (Some(files), Some(moment)) => {
@@ -110,10 +113,9 @@ fn expect_raw(
         let part = &mut buffer[..n];
         let got = data.read_at(HostOffset::new(at), part).map_err(|e| e.to_string())?;
         part[got..].fill(0);
-        if !accepted.holds(at, part) {
-            moment.model.check_after_cut(at, part).map_err(|mismatch| mismatch.to_string())?;
-            accepted.put(at, part);
-        }
+        accepted.judge(at, part, |at, part| {
+            moment.model.check_after_cut(at, part).map_err(|mismatch| mismatch.to_string())
+        })?;
         at += n as u64;
     }
     Ok(())
@@ -206,7 +208,7 @@ fn leaks_past_end(storage: &dyn Storage, sharing: bool) -> Result<u64, String> {
 }
 
 /// Judges the snapshots of an image whose own file is `image`: each is listed only if it may be, is listed if it has to be,
-/// and reads as at its creation (C7).
+/// and reads as at its creation (C7), as after a power cut.
 ///
 /// # Errors
 /// What is wrong, as text.
@@ -214,7 +216,7 @@ pub fn judge_snapshots(
     files: &Files,
     image: &DiskImage,
     moment: &Moment,
-    after_cut: bool,
+    found: &mut Found,
 ) -> Result<(), String> {
     let storage = SnapshotStorage::new(image.clone());
     let count = number(&storage, field_offset::SNAPSHOTS, 4)?;
@@ -228,18 +230,17 @@ pub fn judge_snapshots(
     let mut left: Vec<_> = moment.snapshots.iter().collect();
     for record in table.records() {
         let shown = String::from_utf8_lossy(&record.name).into_owned();
-        let found = left.iter().position(|listed| listed.name() == shown);
-        let listed = found.map(|n| left.swap_remove(n));
-        let presence = listed.map(|l| if after_cut { l.after_cut } else { l.now });
+        let place = left.iter().position(|listed| listed.name() == shown);
+        let listed = place.map(|n| left.swap_remove(n));
+        let presence = listed.map(|l| l.after_cut);
         let (Some(listed), Some(Presence::Listed | Presence::Maybe)) = (listed, presence) else {
             return Err(format!("{shown} is listed and should not be"));
         };
-        judge_snapshot(files, image, record, &listed.model).map_err(|e| format!("{shown}: {e}"))?;
+        let accepted = found.snapshots.entry(listed.number).or_default();
+        judge_snapshot(files, image, record, &listed.model, accepted)
+            .map_err(|e| format!("{shown}: {e}"))?;
     }
-    let missing = left.iter().find(|listed| {
-        let presence = if after_cut { listed.after_cut } else { listed.now };
-        presence == Presence::Listed
-    });
+    let missing = left.iter().find(|listed| listed.after_cut == Presence::Listed);
     missing.map_or(Ok(()), |listed| Err(format!("{} is not listed", listed.name())))
 }
 
@@ -249,6 +250,7 @@ fn judge_snapshot(
     image: &DiskImage,
     record: &SnapshotRecord,
     model: &DiskModel,
+    accepted: &mut Accepted,
 ) -> Result<(), String> {
     let storage = SnapshotStorage::new(image.clone());
     let write = |at, bytes: &[u8]| {
@@ -259,7 +261,7 @@ fn judge_snapshot(
     let size = record.disk_size().unwrap_or(model.size());
     write(field_offset::SIZE, &size.to_be_bytes())?;
     let image = files.with_own(Arc::new(storage)).open_read_only()?;
-    expect_contents(&image, &Moment::durable(model.clone()), true)
+    expect_disk(&image, model, &[model.size()], true, accepted)
 }
 
 /// A big-endian number of up to 16 bytes.
@@ -325,6 +327,17 @@ fn expect_contents_anew(
 ) -> Result<(), String> {
     let Moment { model, sizes, sizes_after_cut, .. } = moment;
     let sizes = if after_cut { sizes_after_cut } else { sizes };
+    expect_disk(image, model, sizes, after_cut, accepted)
+}
+
+/// The same of a disk that is to be as `model` says, and as long as one of `sizes`.
+fn expect_disk(
+    image: &impl Reads,
+    model: &DiskModel,
+    sizes: &[u64],
+    after_cut: bool,
+    accepted: &mut Accepted,
+) -> Result<(), String> {
     if !sizes.contains(&image.size()) {
         return Err(format!("the disk has {} bytes, not one of {sizes:?}", image.size()));
     }
@@ -333,25 +346,19 @@ fn expect_contents_anew(
             if after_cut { model.check_after_cut(at, found) } else { model.check(at, found) };
         right.map_err(|mismatch| mismatch.to_string())
     };
-    let mut touched = model.touched().peekable();
     for_each_stretch(image, &mut |at, stretch| match stretch {
-        Stretch::Bytes(found) => {
-            if accepted.holds(at, found) {
+        Stretch::Bytes(found) => accepted.judge(at, found, sector),
+        Stretch::Zeros(len) => {
+            if accepted.holds_zeros(at, len) {
                 return Ok(());
             }
-            sector(at, found)?;
-            accepted.put(at, found);
-            Ok(())
-        }
-        Stretch::Zeros(len) => {
-            while touched.peek().is_some_and(|n| n * SECTOR < at) {
-                touched.next();
-            }
-            while let Some(n) = touched.peek().filter(|n| **n * SECTOR < at + len) {
-                // A stretch may end inside a sector only where the disk ends.
-                sector(n * SECTOR, &[0; 512])?;
-                touched.next();
-            }
+            let right = if after_cut {
+                model.check_zeros_after_cut(at, len)
+            } else {
+                model.check_zeros(at, len)
+            };
+            right.map_err(|mismatch| mismatch.to_string())?;
+            accepted.put_zeros(at, len);
             Ok(())
         }
     })

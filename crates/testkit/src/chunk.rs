@@ -5,6 +5,8 @@ use std::sync::Arc;
 /// Bytes of one chunk.
 pub(crate) const CHUNK: usize = 4096;
 
+static ZEROS: [u8; CHUNK] = [0; CHUNK];
+
 /// A piece of an image with the hash of its place and content.
 #[derive(Debug)]
 pub(crate) struct Chunk {
@@ -16,7 +18,7 @@ pub(crate) struct Chunk {
 impl Chunk {
     /// The chunk with this number in its image; `None` if all its bytes are zero.
     pub(crate) fn new(number: u64, bytes: Box<[u8; CHUNK]>) -> Option<Arc<Self>> {
-        if bytes.iter().all(|&byte| byte == 0) {
+        if *bytes == ZEROS {
             return None;
         }
         let hash = hash(number, &bytes[..]);

@@ -10,6 +10,8 @@ use crate::Pattern;
 
 const SECTOR_BYTES: usize = 512;
 
+static ZEROS: [u8; SECTOR_BYTES] = [0; SECTOR_BYTES];
+
 /// A guest disk as it should be: what each sector reads as now, and what it may read as after a
 /// power cut.
 ///
@@ -196,6 +198,47 @@ impl DiskModel {
         self.judge(at, found, |sector| &sector.cut)
     }
 
+    /// Judges `len` zeros that were read while the disk was in use.
+    ///
+    /// # Errors
+    /// The first sector that cannot be zeros.
+    ///
+    /// # Panics
+    /// If the range is not on the disk.
+    pub fn check_zeros(&self, at: u64, len: u64) -> Result<(), Mismatch> {
+        self.judge_zeros(at, len, |sector| &sector.now)
+    }
+
+    /// Judges `len` zeros that were read after a power cut.
+    ///
+    /// # Errors
+    /// The first sector that was not zeros at the last flush or at any time since.
+    ///
+    /// # Panics
+    /// If the range is not on the disk.
+    pub fn check_zeros_after_cut(&self, at: u64, len: u64) -> Result<(), Mismatch> {
+        self.judge_zeros(at, len, |sector| &sector.cut)
+    }
+
+    fn judge_zeros(
+        &self,
+        at: u64,
+        len: u64,
+        values: impl Fn(&Sector) -> &Vec<Value>,
+    ) -> Result<(), Mismatch> {
+        self.assert_on_disk(at, len);
+        let end = at + len;
+        for (&number, sector) in self.sectors.range(at / SECTOR..end.div_ceil(SECTOR)) {
+            // Zeros are never kept as bytes.
+            if !values(sector).contains(&None) {
+                let (from, to) = (at.max(number * SECTOR), end.min((number + 1) * SECTOR));
+                let part = usize::try_from(to - from).expect("less than a sector");
+                self.judge(from, &[0; SECTOR_BYTES][..part], &values)?;
+            }
+        }
+        Ok(())
+    }
+
     fn judge(
         &self,
         at: u64,
@@ -210,7 +253,7 @@ impl DiskModel {
             let allowed = self.sectors.get(&number).map_or(&untouched, &values);
             let fits = |value: &Value| match value {
                 Some(bytes) => bytes[inside..inside + found.len()] == *found,
-                None => found.iter().all(|&byte| byte == 0),
+                None => *found == ZEROS[..found.len()],
             };
             if result.is_ok() && !allowed.iter().any(fits) {
                 result = Err(Mismatch {
@@ -240,7 +283,7 @@ impl DiskModel {
             for value in &sector.now {
                 let mut bytes = value.as_ref().map_or([0; SECTOR_BYTES], |bytes| **bytes);
                 apply(part.start, &mut bytes[inside..inside + part.len()]);
-                let zero = bytes.iter().all(|&byte| byte == 0);
+                let zero = bytes == ZEROS;
                 add(&mut after, if zero { None } else { Some(Arc::new(bytes)) });
             }
             for value in &after {
@@ -358,6 +401,28 @@ mod tests {
         let wrong = disk.check(512, &sector(3, 1)).expect_err("zeros are current");
         assert_eq!(wrong.found, "write 3 of sector 1");
         assert_eq!(wrong.allowed, ["zeros"]);
+    }
+
+    #[test]
+    fn zeros_are_judged_as_bytes_of_zeros_are() {
+        let mut disk = DiskModel::new(8 * 512 + 100);
+        disk.write(512, &sector(1, 1));
+        disk.flush();
+        disk.zero(512, 512);
+        disk.write(4 * 512, &[&[0; 100][..], &[1; 412]].concat());
+        disk.write(8 * 512, &[0; 100]);
+        let mut wrong = 0;
+        for at in (0..disk.size()).step_by(100) {
+            for len in [1, 100, 512, 1000, 2048, disk.size() - at] {
+                let len = len.min(disk.size() - at);
+                let zeros = vec![0; usize::try_from(len).expect("small")];
+                assert_eq!(disk.check_zeros(at, len), disk.check(at, &zeros), "{at} {len}");
+                let cut = disk.check_zeros_after_cut(at, len);
+                assert_eq!(cut, disk.check_after_cut(at, &zeros), "{at} {len}");
+                wrong += u32::from(disk.check_zeros(at, len).is_err());
+            }
+        }
+        assert!(wrong > 10, "{wrong}");
     }
 
     #[test]
