@@ -287,8 +287,10 @@ impl Disk {
             return Ok(());
         }
         if self.stale.load(Ordering::Acquire) {
-            // There is nothing to write; but whether all that was written is durable has to be said.
-            return Ok(self.file.barrier()?);
+            // There is nothing to write; but whether all that was written is durable has to be said, and
+            // what became of bitmaps that no other disk took over.
+            self.file.barrier()?;
+            return self.bitmaps.lost();
         }
         if is_planted(Bug::CleanBeforeCounts) {
             self.mark_clean()?;

@@ -28,6 +28,8 @@ pub struct BitmapInfo {
 #[derive(Debug, Default)]
 pub(crate) struct Bitmaps {
     recording: AtomicBool,
+    /// The file has them as they are.
+    saved: AtomicBool,
     /// Nothing until they are asked for, on a disk that is only read.
     list: RwLock<Option<List>>,
 }
@@ -139,6 +141,28 @@ impl Bitmaps {
     /// Nothing records any more.
     pub(super) fn stop(&self) {
         self.recording.store(false, Ordering::Release);
+    }
+
+    /// The file has them as they are, and nothing records any more.
+    pub(super) fn save(&self) {
+        self.stop();
+        self.saved.store(true, Ordering::Release);
+    }
+
+    /// Whether the bits of any bitmap are in memory alone, of a disk that can store them no more.
+    pub(crate) fn lost(&self) -> Result<(), EngineError> {
+        if self.saved.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let guard = self.read();
+        let mut bitmaps = guard.iter().flat_map(|list| &list.bitmaps);
+        match bitmaps.find(|bitmap| bitmap.bits().is_ok()) {
+            None => Ok(()),
+            Some(bitmap) => Err(EngineError::BitmapLost {
+                name: bitmap.name.clone(),
+                source: Box::new(EngineError::Stale),
+            }),
+        }
     }
 
     /// Notes that a range was written, in all bitmaps that record.

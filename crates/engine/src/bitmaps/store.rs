@@ -72,7 +72,7 @@ impl Disk {
             None => error,
         })?;
         drop(guard);
-        self.bitmaps.stop();
+        self.bitmaps.save();
         self.stale.store(true, Ordering::Release);
         for entry in old {
             self.give_up(&entry, true);
