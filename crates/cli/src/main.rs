@@ -2,8 +2,11 @@
 
 mod disk;
 mod img;
+mod interrupt;
 mod io;
 mod local_time;
+mod manual;
+mod native;
 mod nbd;
 mod node;
 mod objects;
@@ -12,6 +15,7 @@ mod option_table;
 mod out;
 mod personality;
 mod text;
+mod words;
 mod zero;
 
 use std::process::ExitCode;
@@ -36,6 +40,11 @@ fn main() -> ExitCode {
 
 /// Runs the command line as the program was called.
 fn run(personality: Personality, arguments: &[String]) -> u8 {
+    if let (Personality::Native, [command, rest @ ..]) = (personality, arguments)
+        && let Some(status) = native::run(command, rest)
+    {
+        return status;
+    }
     match (personality, arguments) {
         (Personality::Nbd, _) => nbd::run(arguments),
         (Personality::Io, _) => io::run(arguments),

@@ -61,6 +61,13 @@ impl DiskError {
         self
     }
 
+    /// The same failure with message and hint in other words.
+    pub(crate) fn reworded(mut self, words: impl Fn(&str) -> String) -> Self {
+        self.message = words(&self.message);
+        self.hint = self.hint.as_deref().map(words);
+        self
+    }
+
     /// The errno, `EIO` where nothing better is known.
     pub(crate) fn errno(&self) -> i32 {
         self.errno

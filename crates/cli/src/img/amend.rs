@@ -2,11 +2,13 @@
 
 use super::amend_list::{AmendList, help};
 use super::images::{cache_mode, named, open_files, open_image};
+use super::meter::Unit;
 use super::progress::Progress;
 use super::{Args, Command, Failure, Outcome};
 use crate::node::{CacheMode, Driver, OpenFlags, QcowFacts};
-use crate::out;
+use crate::personality;
 use crate::text::{Operands, Opt, asks_for_help, join_lists};
+use crate::words::{CACHES, FORMATS};
 
 pub(super) const COMMAND: Command = Command {
     name: "amend",
@@ -29,15 +31,23 @@ pub(super) const COMMAND: Command = Command {
      print nothing
 ",
     options: &[
-        Opt::value("options", Some('o'), &["options"]),
-        Opt::value("format", Some('f'), &["format"]),
-        Opt::flag("image-opts", None, &["image-opts"]),
-        Opt::value("cache", Some('t'), &["cache"]),
-        Opt::flag("force", None, &["force"]),
-        Opt::flag("progress", Some('p'), &["progress"]),
-        Opt::flag("quiet", Some('q'), &["quiet"]),
+        Opt::value("options", Some('o'), &["options"])
+            .takes("OPTIONS", "key=value,... of what changes; 'help' lists them"),
+        Opt::value("format", Some('f'), &["format"])
+            .takes("FMT", "format of the image (found by its first bytes)")
+            .words(FORMATS),
+        Opt::flag("image-opts", None, &["image-opts"]).about("FILENAME is a string of options"),
+        Opt::value("cache", Some('t'), &["cache"])
+            .takes("CACHE", "cache mode (writeback)")
+            .words(CACHES),
+        Opt::flag("force", None, &["force"])
+            .about("allow erasing or overwriting the last key of an encrypted image"),
+        Opt::flag("progress", Some('p'), &["progress"]).about("show progress"),
+        Opt::flag("quiet", Some('q'), &["quiet"]).about("print nothing"),
     ],
     operands: Operands::Mixed,
+    native: &[],
+    manual: &super::manuals::AMEND,
     run,
 };
 
@@ -51,7 +61,7 @@ fn run(args: &Args) -> Outcome {
     if wants_help && let Some(format) = args.last("format") {
         let driver = Driver::named(format)
             .map_err(|_| Failure::message(format!("Unknown file format '{format}'")))?;
-        return print_help(driver);
+        return print_help(args, driver);
     }
     let [filename] = args.operands() else {
         return Err(Failure::message("Expecting one image file name"));
@@ -60,7 +70,7 @@ fn run(args: &Args) -> Outcome {
     let image = named(filename, args)?;
     let layer = open_files(image.clone(), &OpenFlags { backing: false, ..OpenFlags::READ })?;
     if wants_help {
-        return print_help(layer.driver);
+        return print_help(args, layer.driver);
     }
     let prefix = format!("Could not open '{}': ", image.text);
     let (Some(file), Driver::Qcow2) = (&layer.file, layer.driver) else {
@@ -70,8 +80,7 @@ fn run(args: &Args) -> Outcome {
     let wanted = AmendList::parse(&list)?;
     drop(layer);
     let mut disk = open_image(image, &OpenFlags { cache, ..OpenFlags::WRITE }, args)?;
-    let shown = args.has("progress") && !args.has("quiet");
-    let mut progress = Progress::start(shown, 1.0);
+    let mut progress = Progress::start(args, 1.0, Unit::Steps);
     let amended = wanted.judge(&facts, &args.objects).and_then(|judged| {
         if let Some(change) = &judged.keys {
             disk.change_keys(change, args.has("force"))?;
@@ -80,18 +89,20 @@ fn run(args: &Args) -> Outcome {
         // The downgrade comes last, so all before it is done.
         judged.no_downgrade.map_or(Ok(()), Err)
     });
-    progress.finish(true);
+    // The line of the reference ends with 100 percent in any case.
+    progress.finish(amended.is_ok() || !personality::is_native());
     let closed = disk.close();
     amended?;
     closed?;
+    args.report.set("filename", filename.as_str());
     Ok(0)
 }
 
-fn print_help(driver: Driver) -> Outcome {
+fn print_help(args: &Args, driver: Driver) -> Outcome {
     if driver != Driver::Qcow2 {
         return Err(cannot_amend(driver));
     }
-    out::text(&help());
+    args.report.show(&help());
     Ok(0)
 }
 

@@ -7,8 +7,8 @@ use super::images::{named, number, open_image, out_of_range, size_within};
 use super::{Args, Command, Failure, Outcome};
 use crate::disk::DiskError;
 use crate::node::{CacheMode, OpenFlags};
-use crate::out::say;
-use crate::text::{Operands, Opt, parse_c_integer};
+use crate::text::{Json, Operands, Opt, parse_c_integer};
+use crate::words::{AIO, CACHES, FORMATS};
 
 pub(super) const COMMAND: Command = Command {
     name: "bench",
@@ -51,24 +51,40 @@ pub(super) const COMMAND: Command = Command {
      changes nothing
 ",
     options: &[
-        Opt::value("format", Some('f'), &["format"]),
-        Opt::flag("image-opts", None, &["image-opts"]),
-        Opt::value("cache", Some('t'), &["cache"]),
-        Opt::value("count", Some('c'), &["count"]),
-        Opt::value("depth", Some('d'), &["depth"]),
-        Opt::value("offset", Some('o'), &["offset"]),
-        Opt::value("buffer-size", Some('s'), &["buffer-size"]),
-        Opt::value("step-size", Some('S'), &["step-size"]),
-        Opt::value("aio", Some('i'), &["aio"]),
-        Opt::flag("native", Some('n'), &["native"]),
-        Opt::flag("write", Some('w'), &["write"]),
-        Opt::value("pattern", None, &["pattern"]),
-        Opt::value("flush-interval", None, &["flush-interval"]),
-        Opt::flag("no-drain", None, &["no-drain"]),
-        Opt::flag("share", Some('U'), &["force-share"]),
-        Opt::flag("quiet", Some('q'), &["quiet"]),
+        Opt::value("format", Some('f'), &["format"])
+            .takes("FMT", "format of the image (found by its first bytes)")
+            .words(FORMATS),
+        Opt::flag("image-opts", None, &["image-opts"]).about("FILENAME is a string of options"),
+        Opt::value("cache", Some('t'), &["cache"])
+            .takes("CACHE", "cache mode (writeback)")
+            .words(CACHES),
+        Opt::value("count", Some('c'), &["count"]).takes("COUNT", "requests in all (75000)"),
+        Opt::value("depth", Some('d'), &["depth"]).takes("DEPTH", "requests at a time (64)"),
+        Opt::value("offset", Some('o'), &["offset"])
+            .takes("OFFSET", "where the first request begins (0)"),
+        Opt::value("buffer-size", Some('s'), &["buffer-size"])
+            .takes("BUFFER_SIZE", "bytes of a request (4096)"),
+        Opt::value("step-size", Some('S'), &["step-size"]).takes(
+            "STEP_SIZE",
+            "from the start of one request to that of the next (as long as a request)",
+        ),
+        Opt::value("aio", Some('i'), &["aio"])
+            .takes("AIO", "how requests are made: threads, native or io_uring")
+            .words(AIO),
+        Opt::flag("native", Some('n'), &["native"]).about("as --aio native"),
+        Opt::flag("write", Some('w'), &["write"]).about("write; what is there is lost"),
+        Opt::value("pattern", None, &["pattern"]).takes("PATTERN", "the byte that is written (0)"),
+        Opt::value("flush-interval", None, &["flush-interval"])
+            .takes("INTERVAL", "flush after so many requests"),
+        Opt::flag("no-drain", None, &["no-drain"])
+            .about("requests go on while a flush is under way"),
+        Opt::flag("share", Some('U'), &["force-share"]).about("do not look at the locks of others"),
+        Opt::flag("quiet", Some('q'), &["quiet"])
+            .about("accepted for scripts; results are printed all the same"),
     ],
     operands: Operands::Mixed,
+    native: &[],
+    manual: &super::manuals::BENCH,
     run,
 };
 
@@ -113,12 +129,12 @@ fn run(args: &Args) -> Outcome {
     let disk = open_image(named(name, args)?, &flags, args)?;
 
     let kind = if write { "write" } else { "read" };
-    say!(
+    args.report.say(&format!(
         "Sending {count} {kind} requests, {len} bytes each, {depth} in parallel (starting at offset \
          {start}, step size {step})\n"
-    );
+    ));
     if interval > 0 {
-        say!("Sending flush every {interval} requests\n");
+        args.report.say(&format!("Sending flush every {interval} requests\n"));
     }
     let flushes = match interval {
         0 => Flushes::None,
@@ -134,8 +150,13 @@ fn run(args: &Args) -> Outcome {
         let text = format!("Failed request: {}", error.strerror());
         return Err(Failure::message(text));
     }
-    say!("Run completed in {seconds:.3} seconds.\n");
+    args.report.say(&format!("Run completed in {seconds:.3} seconds.\n"));
     disk.close()?;
+    for (key, value) in [("requests", count), ("request-size", len), ("depth", depth)] {
+        args.report.set(key, value);
+    }
+    args.report.set("kind", kind);
+    args.report.set("seconds", Json::Float(seconds));
     Ok(0)
 }
 

@@ -7,7 +7,8 @@ use super::{Args, Command, Failure, Outcome};
 use crate::disk::{Disk, DiskError, NODE, no_bitmap};
 use crate::node::{ImageRef, OpenFlags};
 use crate::out;
-use crate::text::{Operands, Opt};
+use crate::text::{Json, Operands, Opt};
+use crate::words::FORMATS;
 
 pub(super) const COMMAND: Command = Command {
     name: "bitmap",
@@ -39,19 +40,21 @@ pub(super) const COMMAND: Command = Command {
   Several actions are done in their order, up to the first that fails.
 ",
     options: &[
-        Opt::value("format", Some('f'), &["format"]),
-        Opt::flag("image-opts", None, &["image-opts"]),
-        Opt::flag("add", None, &["add"]),
-        Opt::value("granularity", Some('g'), &["granularity"]),
-        Opt::flag("remove", None, &["remove"]),
-        Opt::flag("clear", None, &["clear"]),
-        Opt::flag("enable", None, &["enable"]),
-        Opt::flag("disable", None, &["disable"]),
-        Opt::value("merge", None, &["merge"]),
-        Opt::value("source-file", Some('b'), &["source-file"]),
-        Opt::value("source-format", Some('F'), &["source-format"]),
+        Opt::value("format", Some('f'), &["format"]).takes("FMT", "format of the image (found by its first bytes)").words(FORMATS),
+        Opt::flag("image-opts", None, &["image-opts"]).about("FILENAME is a string of options"),
+        Opt::flag("add", None, &["add"]).about("add BITMAP, which records from then on"),
+        Opt::value("granularity", Some('g'), &["granularity"]).takes("GRANULARITY", "bytes that a bit of the new bitmap stands for, a power of two (a cluster, within 4k and 64k)"),
+        Opt::flag("remove", None, &["remove"]).about("remove BITMAP, an inconsistent one too"),
+        Opt::flag("clear", None, &["clear"]).about("mark all of BITMAP as clean"),
+        Opt::flag("enable", None, &["enable"]).about("begin to record what is written"),
+        Opt::flag("disable", None, &["disable"]).about("cease to record what is written"),
+        Opt::value("merge", None, &["merge"]).takes("SOURCE", "mark as dirty in BITMAP what is dirty in SOURCE"),
+        Opt::value("source-file", Some('b'), &["source-file"]).takes("SRC_FILENAME", "the image that has SOURCE (FILENAME)").file(),
+        Opt::value("source-format", Some('F'), &["source-format"]).takes("SRC_FMT", "format of that image").words(FORMATS),
     ],
     operands: Operands::Mixed,
+    native: &[],
+    manual: &super::manuals::BITMAP,
     run,
 };
 
@@ -108,6 +111,10 @@ fn run(args: &Args) -> Outcome {
         out::report("", &error);
         return Err(Failure::Said(1));
     }
+    args.report.set("filename", filename.as_str());
+    args.report.set("bitmap", bitmap.as_str());
+    let actions = actions.iter().map(|(action, _)| Json::str(*action)).collect::<Vec<_>>();
+    args.report.set("actions", actions);
     Ok(0)
 }
 

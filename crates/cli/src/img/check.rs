@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use holstein_check::{
-    CheckError, CheckOptions, RepairError, RepairKind, RepairOptions, RepairPlan, Report, check,
-    plan_repair,
+    CheckError, CheckOptions, Phase, Progress as At, RepairError, RepairKind, RepairOptions,
+    RepairPlan, Report, check, plan_repair,
 };
 use holstein_format::DecodePurpose;
 use holstein_storage::Storage;
 
 use super::images::{cache_mode, json_output, named, open_files};
+use super::meter::Unit;
 use super::progress::Progress;
 use super::{Args, Command, Failure, Outcome};
 use crate::disk::DiskError;
@@ -17,6 +18,7 @@ use crate::node::{CacheMode, Driver, OpenFlags, QcowOptions, check_fit, read_hea
 use crate::out::{self, say};
 use crate::personality;
 use crate::text::{Json, Operands, Opt, strerror};
+use crate::words::{CACHES, FORMATS, OUTPUT, REPAIR};
 
 pub(super) const COMMAND: Command = Command {
     name: "check",
@@ -43,16 +45,27 @@ pub(super) const COMMAND: Command = Command {
 exit status: 0 consistent, 1 not checked, 2 corrupt, 3 leaks, 63 no check for this format
 ",
     options: &[
-        Opt::value("format", Some('f'), &["format"]),
-        Opt::flag("image-opts", None, &["image-opts"]),
-        Opt::value("cache", Some('T'), &["cache"]),
-        Opt::value("repair", Some('r'), &["repair"]),
-        Opt::flag("dry-run", None, &["dry-run"]),
-        Opt::flag("share", Some('U'), &["force-share"]),
-        Opt::value("output", None, &["output"]),
-        Opt::flag("quiet", Some('q'), &["quiet"]),
+        Opt::value("format", Some('f'), &["format"])
+            .takes("FMT", "format of the image (found by its first bytes)")
+            .words(FORMATS),
+        Opt::flag("image-opts", None, &["image-opts"]).about("FILENAME is a string of options"),
+        Opt::value("cache", Some('T'), &["cache"])
+            .takes("CACHE", "cache mode (writeback)")
+            .words(CACHES),
+        Opt::value("repair", Some('r'), &["repair"])
+            .takes("leaks|all", "put right what is found: leaked clusters only, or everything")
+            .words(REPAIR),
+        Opt::flag("dry-run", None, &["dry-run"])
+            .about("print what a repair would write, and write nothing"),
+        Opt::flag("share", Some('U'), &["force-share"]).about("do not look at the locks of others"),
+        Opt::value("output", None, &["output"])
+            .takes("human|json", "form of the output (human)")
+            .words(OUTPUT),
+        Opt::flag("quiet", Some('q'), &["quiet"]).about("print only what is wrong"),
     ],
     operands: Operands::Mixed,
+    native: &[super::PROGRESS],
+    manual: &super::manuals::CHECK,
     run,
 };
 
@@ -72,8 +85,11 @@ fn run(args: &Args) -> Outcome {
         }
     };
     let dry = args.has("dry-run");
-    if dry && (!personality::is_native() || kind.is_none()) {
+    if dry && !personality::is_native() {
         return Err(Failure::Usage("unrecognized option '--dry-run'".to_owned()));
+    }
+    if dry && kind.is_none() {
+        return Err(Failure::Usage("--dry-run needs --repair".to_owned()));
     }
     let json = json_output(args)?;
     let [filename] = args.operands() else {
@@ -100,8 +116,8 @@ fn run(args: &Args) -> Outcome {
         .map_err(|error| Failure::Error(prefix.clone(), error, 1))?;
     let output = Output { json, quiet: args.has("quiet"), filename };
     let (report, fixed) = match kind {
-        None => (examine(&*file.storage, prefix)?, Fixed::default()),
-        Some(kind) => repair(&file.storage, kind, dry, &output, prefix)?,
+        None => (examine(args, &*file.storage, prefix)?, Fixed::default()),
+        Some(kind) => repair(args, &file.storage, kind, dry, &output, prefix)?,
     };
     if report.check_errors > 0 {
         out::error_line("Check failed");
@@ -140,12 +156,23 @@ struct Fixed {
     leaks: u64,
 }
 
+/// Shows how far the check is.
+fn show(progress: &mut Progress, at: At) {
+    progress.enter(match at.phase {
+        Phase::ActiveTables => "tables",
+        Phase::Snapshots => "snapshots",
+        Phase::Refcounts => "refcounts",
+        Phase::CopiedFlags => "flags",
+    });
+    progress.update(at.done, at.total);
+}
+
 /// Checks, and prints what is found.
-fn examine(storage: &dyn Storage, prefix: String) -> Result<Report, Failure> {
-    let mut progress = Progress::start(false, 1.0);
-    let report =
-        check(storage, &CheckOptions::default(), &mut |at| progress.update(at.done, at.total))
-            .map_err(|error| unchecked(&error, prefix))?;
+fn examine(args: &Args, storage: &dyn Storage, prefix: String) -> Result<Report, Failure> {
+    let mut progress = Progress::start(args, 1.0, Unit::Steps);
+    let checked = check(storage, &CheckOptions::default(), &mut |at| show(&mut progress, at));
+    progress.finish(checked.is_ok());
+    let report = checked.map_err(|error| unchecked(&error, prefix))?;
     for finding in &report.findings {
         out::error_text(&format!("{finding}\n"));
     }
@@ -161,16 +188,17 @@ fn print_dropped(report: &Report) {
 
 /// Checks, repairs, and checks again if there was anything to repair.
 fn repair(
+    args: &Args,
     storage: &Arc<dyn Storage>,
     kind: RepairKind,
     dry: bool,
     output: &Output<'_>,
     prefix: String,
 ) -> Result<(Report, Fixed), Failure> {
-    let mut progress = Progress::start(false, 1.0);
-    let planned = plan_repair(&**storage, &RepairOptions::new(kind), &mut |at| {
-        progress.update(at.done, at.total);
-    });
+    let mut progress = Progress::start(args, 1.0, Unit::Steps);
+    let options = RepairOptions::new(kind);
+    let planned = plan_repair(&**storage, &options, &mut |at| show(&mut progress, at));
+    progress.finish(planned.is_ok());
     let plan = planned.map_err(|error| unrepaired(&error, prefix.clone()))?;
     for note in &plan.notes {
         out::error_text(&format!("{note}\n"));
@@ -193,7 +221,7 @@ fn repair(
         );
     }
     drop(plan);
-    Ok((examine(&**storage, prefix)?, fixed))
+    Ok((examine(args, &**storage, prefix)?, fixed))
 }
 
 /// Prints what would be written.

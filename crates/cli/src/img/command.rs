@@ -1,12 +1,16 @@
 //! What a command is, and how its command line and failures are handled.
 
 use super::help;
+use super::images::json_output;
+use super::report::Report;
 use crate::disk::DiskError;
+use crate::manual::{Manual, Page};
 use crate::node::{choose_backing_policy, wait_for_locks};
 use crate::objects::{Objects, Outcome as ObjectOutcome};
 use crate::out;
 use crate::personality;
 use crate::text::{Operands, Opt, Parsed, parse_options};
+use crate::words::{BACKING_POLICY, OUTPUT};
 
 /// One command.
 pub(crate) struct Command {
@@ -16,14 +20,25 @@ pub(crate) struct Command {
     pub(crate) summary: &'static str,
     /// The forms of its command line, one a line, without the program's name.
     pub(crate) usage: &'static str,
-    /// What its options and operands mean.
+    /// What its options and operands mean, in the words that it has under the classic names.
     pub(crate) help: &'static str,
     /// Its options; `--help` and `--object` come on top.
     pub(crate) options: &'static [Opt],
     /// What counts as an operand.
     pub(crate) operands: Operands,
+    /// Options that it has under our own name alone.
+    pub(crate) native: &'static [Opt],
+    /// Operands and examples.
+    pub(crate) manual: &'static Manual,
     /// What it does.
     pub(crate) run: fn(&Args) -> Outcome,
+}
+
+impl Command {
+    /// Whether it has a choice of the output's form under the classic names too.
+    fn has_output(&self) -> bool {
+        self.options.iter().any(|option| option.id == "output")
+    }
 }
 
 /// The command line of a command, taken apart.
@@ -32,6 +47,8 @@ pub(crate) struct Args {
     pub(crate) parsed: Parsed,
     /// Secrets that were given.
     pub(crate) objects: Objects,
+    /// What is told as JSON.
+    pub(crate) report: Report,
 }
 
 impl Args {
@@ -88,30 +105,79 @@ impl From<DiskError> for Failure {
 
 /// Options that every command has.
 const COMMON: [Opt; 3] = [
-    Opt::flag("help", Some('h'), &["help"]),
-    Opt::value("object", None, &["object"]),
-    Opt::value("backing-policy", None, &["backing-policy"]),
+    Opt::flag("help", Some('h'), &["help"]).about("show this help and exit"),
+    Opt::value("object", None, &["object"])
+        .takes("TYPE,id=ID,...", "a secret that an option of the image refers to"),
+    Opt::value("backing-policy", None, &["backing-policy"])
+        .takes(
+            "none|directory|any",
+            "which files the image may name as its backing file or data file (any)",
+        )
+        .words(BACKING_POLICY),
 ];
 
 /// Options that every command has under our own name.
-const NATIVE: [Opt; 1] = [Opt::maybe("wait", &["wait"])];
+const NATIVE: [Opt; 1] = [Opt::maybe("wait", &["wait"])
+    .takes("SECONDS", "where others use the image, wait until they do not (not at all)")];
+
+/// The form of the output, for commands that have none under the classic names.
+const OUTPUT_FORM: Opt = Opt::value("output", None, &["output"])
+    .takes("human|json", "form of the output, of errors and of progress (human)")
+    .words(OUTPUT);
+
+/// The options that the command has like all others.
+fn common(command: &Command) -> Vec<Opt> {
+    let mut options = COMMON.to_vec();
+    if personality::is_native() {
+        options.extend(NATIVE);
+        options.extend(command.native);
+        if !command.has_output() {
+            options.push(OUTPUT_FORM);
+        }
+    }
+    options
+}
+
+/// What help tells about a command.
+pub(super) fn page(command: &Command) -> Page {
+    Page {
+        name: command.name,
+        summary: command.summary,
+        manual: command.manual,
+        options: command.options.to_vec(),
+        common: common(command),
+        words: Vec::new(),
+    }
+}
+
+/// Whether a command line that could not be taken apart wants JSON.
+fn wants_json(args: &[String]) -> bool {
+    let apart = args.windows(2).any(|pair| pair[0] == "--output" && pair[1] == "json");
+    personality::is_native() && (apart || args.iter().any(|arg| arg == "--output=json"))
+}
 
 /// Runs a command and returns the exit status.
 pub(super) fn run(command: &Command, args: &[String]) -> u8 {
     let name = personality::name();
-    let native: &[Opt] = if personality::is_native() { &NATIVE } else { &[] };
-    let options: Vec<Opt> = COMMON.iter().chain(native).chain(command.options).copied().collect();
+    let hint = format!("Try '{name} {} --help' for more info", command.name);
+    let options = [common(command), command.options.to_vec()].concat();
     let parsed = match parse_options(&options, args, command.operands) {
         Ok(parsed) => parsed,
         Err(error) => {
-            out::error_text(&format!("{name} {}: {error}\n", command.name));
-            try_help(command);
+            if wants_json(args) {
+                out::choose_json();
+            }
+            out::usage_error(&format!("{name} {}", command.name), &error, &hint);
             return 1;
         }
     };
     if parsed.has("help") {
         help::print_command(command);
         return 0;
+    }
+    let json = personality::is_native() && parsed.last("output") == Some("json");
+    if json {
+        out::choose_json();
     }
     if let Some(Err(error)) = parsed.last("backing-policy").map(choose_backing_policy) {
         out::report("", &error);
@@ -126,14 +192,23 @@ pub(super) fn run(command: &Command, args: &[String]) -> u8 {
             out::text(&text);
             return 0;
         }
-        Ok((objects, ObjectOutcome::Added)) => (command.run)(&Args { parsed, objects }),
+        Ok((objects, ObjectOutcome::Added)) => {
+            let report = Report::new(json && !command.has_output());
+            let args = Args { parsed, objects, report };
+            // Commands with a form of their own judge it at its place.
+            let form = if command.has_output() { Ok(json) } else { json_output(&args) };
+            let outcome = form.and_then(|_| (command.run)(&args));
+            if let Ok(status) = outcome {
+                args.report.print(command.name, status);
+            }
+            outcome
+        }
         Err(error) => Err(error.into()),
     };
     match outcome {
         Ok(status) | Err(Failure::Said(status)) => status,
         Err(Failure::Usage(message)) => {
-            out::error_line(&message);
-            try_help(command);
+            out::usage_error(name, &message, &hint);
             1
         }
         Err(Failure::Error(prefix, error, status)) => {
@@ -141,9 +216,4 @@ pub(super) fn run(command: &Command, args: &[String]) -> u8 {
             status
         }
     }
-}
-
-fn try_help(command: &Command) {
-    let name = personality::name();
-    out::error_text(&format!("Try '{name} {} --help' for more info\n", command.name));
 }

@@ -7,12 +7,14 @@ use holstein::{CommitOptions, CommitTarget};
 
 use super::convert_copy::Pace;
 use super::images::{cache_mode, named, number, open_files};
+use super::meter::Unit;
 use super::progress::Progress;
 use super::{Args, Command, Failure, Outcome};
 use crate::disk::{Disk, DiskError, Preallocation, engine_error, os_error};
 use crate::node::{CacheMode, OpenChain, OpenFlags, open_layer};
-use crate::out::{self, say};
+use crate::out;
 use crate::text::{Operands, Opt};
+use crate::words::{CACHES, FORMATS};
 
 pub(super) const COMMAND: Command = Command {
     name: "commit",
@@ -37,16 +39,24 @@ pub(super) const COMMAND: Command = Command {
      print nothing
 ",
     options: &[
-        Opt::value("format", Some('f'), &["format"]),
-        Opt::flag("image-opts", None, &["image-opts"]),
-        Opt::value("cache", Some('t'), &["cache"]),
-        Opt::value("base", Some('b'), &["base"]),
-        Opt::flag("drop", Some('d'), &["drop"]),
-        Opt::value("rate", Some('r'), &["rate"]),
-        Opt::flag("progress", Some('p'), &["progress"]),
-        Opt::flag("quiet", Some('q'), &["quiet"]),
+        Opt::value("format", Some('f'), &["format"])
+            .takes("FMT", "format of the image (found by its first bytes)")
+            .words(FORMATS),
+        Opt::flag("image-opts", None, &["image-opts"]).about("FILENAME is a string of options"),
+        Opt::value("cache", Some('t'), &["cache"])
+            .takes("CACHE", "cache mode (writeback)")
+            .words(CACHES),
+        Opt::value("base", Some('b'), &["base"])
+            .takes("BASE", "a backing file further down; the image is not emptied then")
+            .file(),
+        Opt::flag("drop", Some('d'), &["drop"]).about("do not empty the image afterwards"),
+        Opt::value("rate", Some('r'), &["rate"]).takes("RATE", "bytes written in a second"),
+        Opt::flag("progress", Some('p'), &["progress"]).about("show progress"),
+        Opt::flag("quiet", Some('q'), &["quiet"]).about("print nothing"),
     ],
     operands: Operands::Mixed,
+    native: &[],
+    manual: &super::manuals::COMMIT,
     run,
 };
 
@@ -84,7 +94,7 @@ fn run(args: &Args) -> Outcome {
     let base =
         opened.map_err(|error| Failure::Error(format!("Could not open '{text}': "), error, 1))?;
 
-    let mut progress = Progress::start(args.has("progress") && !args.has("quiet"), 1.0);
+    let mut progress = Progress::start(args, 1.0, Unit::Bytes);
     let committed = commit(&*overlay, &*base, rate, &mut progress);
     progress.finish(committed.is_ok());
     let emptied = match &committed {
@@ -106,8 +116,10 @@ fn run(args: &Args) -> Outcome {
         return Err(Failure::Said(1));
     }
     if !args.has("quiet") {
-        say!("Image committed.\n");
+        args.report.say("Image committed.\n");
     }
+    args.report.set("filename", filename.as_str());
+    args.report.set("base", text);
     Ok(0)
 }
 

@@ -1,12 +1,13 @@
 //! `compare`: whether two images have the same content.
 
 use super::images::{cache_mode, named_as, open_image};
+use super::meter::Unit;
 use super::progress::Progress;
 use super::{Args, Command, Failure, Outcome};
 use crate::disk::{Disk, DiskError, Status};
 use crate::node::{CacheMode, OpenFlags};
-use crate::out::say;
 use crate::text::{Operands, Opt};
+use crate::words::{CACHES, FORMATS};
 use crate::zero::is_zero;
 
 pub(super) const COMMAND: Command = Command {
@@ -32,16 +33,25 @@ pub(super) const COMMAND: Command = Command {
 exit status: 0 identical, 1 different or wrong usage, 2 cannot open, 3 cannot query, 4 cannot read
 ",
     options: &[
-        Opt::value("format", Some('f'), &["a-format", "left-format"]),
-        Opt::value("second-format", Some('F'), &["b-format", "right-format"]),
-        Opt::flag("image-opts", None, &["image-opts"]),
-        Opt::flag("strict", Some('s'), &["strict"]),
-        Opt::value("cache", Some('T'), &["cache"]),
-        Opt::flag("share", Some('U'), &["force-share"]),
-        Opt::flag("progress", Some('p'), &["progress"]),
-        Opt::flag("quiet", Some('q'), &["quiet"]),
+        Opt::value("format", Some('f'), &["a-format", "left-format"])
+            .takes("FMT", "format of the first image (found by its first bytes)")
+            .words(FORMATS),
+        Opt::value("second-format", Some('F'), &["b-format", "right-format"])
+            .takes("FMT", "format of the second image (found by its first bytes)")
+            .words(FORMATS),
+        Opt::flag("image-opts", None, &["image-opts"]).about("the names are strings of options"),
+        Opt::flag("strict", Some('s'), &["strict"])
+            .about("sizes and allocation have to be equal as well"),
+        Opt::value("cache", Some('T'), &["cache"])
+            .takes("CACHE", "cache mode (writeback)")
+            .words(CACHES),
+        Opt::flag("share", Some('U'), &["force-share"]).about("do not look at the locks of others"),
+        Opt::flag("progress", Some('p'), &["progress"]).about("show progress"),
+        Opt::flag("quiet", Some('q'), &["quiet"]).about("print nothing"),
     ],
     operands: Operands::Mixed,
+    native: &[],
+    manual: &super::manuals::COMPARE,
     run,
 };
 
@@ -73,12 +83,16 @@ fn run(args: &Args) -> Outcome {
     let a = open(first, args.last("format"))?;
     let b = open(second, args.last("second-format"))?;
     let quiet = args.has("quiet");
-    let progress = Progress::start(args.has("progress") && !quiet, 2.0);
+    let progress = Progress::start(args, 2.0, Unit::Bytes);
     let mut comparison = Comparison {
         a: (&*a, first),
         b: (&*b, second),
         strict: args.has("strict"),
-        quiet,
+        say: &|text: &str| {
+            if !quiet {
+                args.report.say(text);
+            }
+        },
         progress,
     };
     let verdict = comparison.run();
@@ -93,11 +107,13 @@ fn run(args: &Args) -> Outcome {
                 }
             };
             if *verdict == Verdict::Identical {
-                comparison.progress.update(1, 1);
+                comparison.progress.complete();
             }
+            comparison.progress.settle();
             if !quiet {
-                say!("{text}\n");
+                args.report.say(&format!("{text}\n"));
             }
+            tell(args, verdict);
             u8::from(*verdict != Verdict::Identical)
         }
         Err(_) => 0,
@@ -107,12 +123,30 @@ fn run(args: &Args) -> Outcome {
     Ok(status)
 }
 
+/// The verdict for a program.
+fn tell(args: &Args, verdict: &Verdict) {
+    let (difference, offset) = match verdict {
+        Verdict::Identical => (None, None),
+        Verdict::Mismatch(at) => (Some("content"), Some(*at)),
+        Verdict::SizeMismatch => (Some("size"), None),
+        Verdict::StatusMismatch(at) => (Some("allocation"), Some(*at)),
+    };
+    args.report.set("identical", difference.is_none());
+    if let Some(difference) = difference {
+        args.report.set("difference", difference);
+    }
+    if let Some(offset) = offset {
+        args.report.set("offset", offset);
+    }
+}
+
 /// Two disks side by side.
 struct Comparison<'a> {
     a: (&'a dyn Disk, &'a str),
     b: (&'a dyn Disk, &'a str),
     strict: bool,
-    quiet: bool,
+    /// Prints text.
+    say: &'a dyn Fn(&str),
     progress: Progress,
 }
 
@@ -146,9 +180,7 @@ impl Comparison<'_> {
             self.progress.update(at, total);
         }
         if len_a != len_b {
-            if !self.quiet {
-                say!("Warning: Image size mismatch!\n");
-            }
+            (self.say)("Warning: Image size mismatch!\n");
             let longer = if len_a > len_b { self.a } else { self.b };
             while at < total {
                 let status = status(longer, at, total - at)?;

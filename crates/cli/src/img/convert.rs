@@ -5,21 +5,24 @@ use holstein_storage::FileIdentity;
 use super::convert_bitmaps::{SourceBitmaps, no_bitmaps, refuse_target};
 use super::convert_copy::{CopyOptions, copy};
 use super::convert_source::Sources;
+use super::convert_stream::{Streams, streamed};
 use super::create_list::{CreateFormat, CreateList, help};
 use super::images::{cache_mode, named, number, open_files, open_image};
 use super::make::make_image;
+use super::meter::Unit;
 use super::progress::Progress;
 use super::snapshot_word::SnapshotWord;
+use super::stage::Stage;
 use super::target_file::TargetFile;
 use super::{Args, Command, Failure, Outcome};
 use crate::disk::{Disk, DiskError};
 use crate::node::{
     CacheMode, ImageRef, OpenFlags, Options, check_protocol, identity_of, strip_file_protocol,
 };
-use crate::out;
 use crate::text::{
     Operands, Opt, SizeError, asks_for_help, join_lists, parse_c_integer, parse_list, parse_size,
 };
+use crate::words::{CACHES, FORMATS};
 
 pub(super) const COMMAND: Command = Command {
     name: "convert",
@@ -73,33 +76,65 @@ pub(super) const COMMAND: Command = Command {
      print nothing
 ",
     options: &[
-        Opt::value("format", Some('f'), &["source-format"]),
-        Opt::flag("image-opts", None, &["image-opts", "source-image-opts"]),
-        Opt::value("source-cache", Some('T'), &["source-cache"]),
-        Opt::value("snapshot", Some('l'), &["snapshot"]),
-        Opt::flag("bitmaps", None, &["bitmaps"]),
-        Opt::flag("skip-broken", None, &["skip-broken-bitmaps"]),
-        Opt::flag("salvage", None, &["salvage"]),
-        Opt::value("out-format", Some('O'), &["target-format", "output-format"]),
-        Opt::flag("target-image-opts", None, &["target-image-opts"]),
-        Opt::value("options", Some('o'), &["target-format-options"]),
-        Opt::value("cache", Some('t'), &["target-cache", "output-cache"]),
-        Opt::value("backing", Some('b'), &["backing"]),
-        Opt::value("backing", Some('B'), &[]),
-        Opt::value("backing-format", Some('F'), &["backing-format"]),
-        Opt::value("sparse", Some('S'), &["sparse-size"]),
-        Opt::flag("no-create", Some('n'), &["no-create"]),
-        Opt::flag("target-is-zero", None, &["target-is-zero"]),
-        Opt::flag("compress", Some('c'), &["compress"]),
-        Opt::flag("share", Some('U'), &["force-share"]),
-        Opt::value("rate", Some('r'), &["rate-limit", "rate"]),
-        Opt::value("parallel", Some('m'), &["parallel"]),
-        Opt::flag("out-of-order", Some('W'), &["oob-writes"]),
-        Opt::flag("copy-range", Some('C'), &["copy-range-offloading"]),
-        Opt::flag("progress", Some('p'), &["progress"]),
-        Opt::flag("quiet", Some('q'), &["quiet"]),
+        Opt::value("format", Some('f'), &["source-format"])
+            .takes("FMT", "format of the sources (found by their first bytes)")
+            .words(FORMATS),
+        Opt::flag("image-opts", None, &["image-opts", "source-image-opts"])
+            .about("the names of the sources are strings of options"),
+        Opt::value("source-cache", Some('T'), &["source-cache"])
+            .takes("SRC_CACHE", "cache mode of the sources (writeback)")
+            .words(CACHES),
+        Opt::value("snapshot", Some('l'), &["snapshot"]).takes(
+            "SNAPSHOT",
+            "read an internal snapshot: its ID or name, or snapshot.id=ID,snapshot.name=NAME",
+        ),
+        Opt::flag("bitmaps", None, &["bitmaps"])
+            .about("copy the dirty bitmaps of the only source as well"),
+        Opt::flag("skip-broken", None, &["skip-broken-bitmaps"])
+            .about("leave out bitmaps that are inconsistent"),
+        Opt::flag("salvage", None, &["salvage"]).about("what cannot be read becomes zeros"),
+        Opt::value("out-format", Some('O'), &["target-format", "output-format"])
+            .takes("OUT_FMT", "format of the target (raw)")
+            .words(FORMATS),
+        Opt::flag("target-image-opts", None, &["target-image-opts"])
+            .about("the name of the target is a string of options"),
+        Opt::value("options", Some('o'), &["target-format-options"])
+            .takes("OPTIONS", "key=value,... of the target's format; 'help' lists them"),
+        Opt::value("cache", Some('t'), &["target-cache", "output-cache"])
+            .takes("CACHE", "cache mode of the target (unsafe)")
+            .words(CACHES),
+        Opt::value("backing", Some('b'), &["backing"])
+            .takes(
+                "BACKING",
+                "backing file of the target, which has to hold what the source inherits",
+            )
+            .file(),
+        Opt::value("backing", Some('B'), &[]).takes("BACKING", "as --backing").file(),
+        Opt::value("backing-format", Some('F'), &["backing-format"])
+            .takes("BACKING_FMT", "format of that backing file")
+            .words(FORMATS),
+        Opt::value("sparse", Some('S'), &["sparse-size"])
+            .takes("SPARSE_SIZE", "zeros of this length become holes (4k); 0 writes everything"),
+        Opt::flag("no-create", Some('n'), &["no-create"])
+            .about("the target exists, and is written where it is"),
+        Opt::flag("target-is-zero", None, &["target-is-zero"]).about("the target reads as zeros"),
+        Opt::flag("compress", Some('c'), &["compress"])
+            .about("compress the clusters of the target"),
+        Opt::flag("share", Some('U'), &["force-share"])
+            .about("do not look at the locks of others on the sources"),
+        Opt::value("rate", Some('r'), &["rate-limit", "rate"])
+            .takes("RATE", "bytes written in a second"),
+        Opt::value("parallel", Some('m'), &["parallel"])
+            .takes("NUM", "requests at a time, 1 to 16"),
+        Opt::flag("out-of-order", Some('W'), &["oob-writes"]).about("write in any order"),
+        Opt::flag("copy-range", Some('C'), &["copy-range-offloading"])
+            .about("let the system copy between raw files"),
+        Opt::flag("progress", Some('p'), &["progress"]).about("show progress"),
+        Opt::flag("quiet", Some('q'), &["quiet"]).about("print nothing"),
     ],
     operands: Operands::Mixed,
+    native: &[],
+    manual: &super::manuals::CONVERT,
     run,
 };
 
@@ -108,16 +143,16 @@ const DEFAULT_SPARSE: u64 = 4096;
 const MAX_SPARSE: u64 = 16 << 20;
 
 /// The command line after its own checks.
-struct Plan<'a> {
-    args: &'a Args,
-    sources: &'a [String],
-    target: &'a str,
-    out_format: &'a str,
-    list: String,
+pub(super) struct Plan<'a> {
+    pub(super) args: &'a Args,
+    pub(super) sources: &'a [String],
+    pub(super) target: &'a str,
+    pub(super) out_format: &'a str,
+    pub(super) list: String,
     create: bool,
-    sparse: u64,
+    pub(super) sparse: u64,
     workers: Option<usize>,
-    rate: Option<u64>,
+    pub(super) rate: Option<u64>,
     snapshot: Option<SnapshotWord>,
 }
 
@@ -126,7 +161,7 @@ fn run(args: &Args) -> Outcome {
         Some(plan) => plan,
         None => return Ok(0),
     };
-    let mut progress = Progress::start(args.has("progress") && !args.has("quiet"), 1.0);
+    let mut progress = Progress::start(args, 1.0, Unit::Bytes);
     let converted = convert(&plan, &mut progress);
     progress.conclude(converted)
 }
@@ -154,7 +189,7 @@ fn plan(args: &Args) -> Result<Option<Plan<'_>>, Failure> {
         if let (true, Some(target)) = (with_file, operands.last()) {
             check_protocol(target)?;
         }
-        out::text(&help(format, with_file));
+        args.report.show(&help(format, with_file));
         return Ok(None);
     }
     let (target, sources) = match operands.split_last() {
@@ -237,23 +272,39 @@ fn parallel(text: &str) -> Result<usize, Failure> {
 /// Opens both sides and copies.
 fn convert(plan: &Plan<'_>, progress: &mut Progress) -> Result<(), Failure> {
     let args = plan.args;
+    if let Some(streams) = Streams::of(plan)? {
+        return streams.convert(plan, progress);
+    }
     let source_cache =
         cache_mode(args, "source-cache", CacheMode::WRITEBACK, "source cache option")?;
     let cache = cache_mode(args, "cache", CacheMode::UNSAFE, "cache option")?;
     let (sources, bitmaps) = open_sources(plan, source_cache)?;
-    let mut guard = None;
+    let mut made = None;
     if plan.create {
-        guard = Some(create_target(plan, &sources, bitmaps.as_ref())?);
+        made = Some(create_target(plan, &sources, bitmaps.as_ref())?);
     } else {
         judge_bitmaps(plan, bitmaps.as_ref())?;
         refuse_same(plan, &sources, strip_file_protocol(plan.target))?;
     }
-    let direct = cache.direct || source_cache.direct;
-    let target = open_target(plan, cache)?;
+    let (stage, guard) = made.unzip();
+    let name = stage.as_ref().map_or(plan.target, Stage::name);
+    let target = open_target(plan, name, cache).map_err(|failure| worded(&stage, failure))?;
     let bitmaps = bitmaps.transpose()?;
     // Without creation the target was there before, and a half-written one is to be told of.
     let guard = guard.unwrap_or_else(|| TargetFile::before(strip_file_protocol(plan.target)));
-    match (guard, fill_target(plan, &sources, bitmaps.as_ref(), target, direct, progress)) {
+    let how = How {
+        direct: cache.direct || source_cache.direct,
+        signals: !stage.as_ref().is_some_and(Stage::minds_signals),
+    };
+    let filled = fill_target(plan, &sources, bitmaps.as_ref(), target, how, progress)
+        .map_err(|failure| worded(&stage, failure))
+        .and_then(|()| stage.map_or(Ok(()), |stage| Ok(stage.finish()?)));
+    if filled.is_ok() {
+        args.report.set("filename", plan.target);
+        args.report.set("format", plan.out_format);
+        args.report.set("virtual-size", sources.len());
+    }
+    match (guard, filled) {
         (guard, Ok(())) => {
             guard.keep();
             Ok(())
@@ -268,15 +319,26 @@ fn convert(plan: &Plan<'_>, progress: &mut Progress) -> Result<(), Failure> {
     }
 }
 
-/// The bitmaps to be copied, where that was asked for; what is wrong with them is said later.
-type WantedBitmaps = Option<Result<SourceBitmaps, Failure>>;
+/// A failure in words that name the target.
+fn worded(stage: &Option<Stage>, failure: Failure) -> Failure {
+    match stage {
+        Some(stage) => stage.worded(failure),
+        None => failure,
+    }
+}
 
-fn open_sources(plan: &Plan<'_>, cache: CacheMode) -> Result<(Sources, WantedBitmaps), Failure> {
+/// The bitmaps to be copied, where that was asked for; what is wrong with them is said later.
+pub(super) type WantedBitmaps = Option<Result<SourceBitmaps, Failure>>;
+
+pub(super) fn open_sources(
+    plan: &Plan<'_>,
+    cache: CacheMode,
+) -> Result<(Sources, WantedBitmaps), Failure> {
     let args = plan.args;
     let flags = OpenFlags { share: args.has("share"), cache, ..OpenFlags::READ };
     let mut disks = Vec::with_capacity(plan.sources.len());
     for name in plan.sources {
-        let image = named(name, args)?;
+        let image = named(streamed(name), args)?;
         let prefix = format!("Could not open '{}': ", image.text);
         let layer = open_files(image, &flags)?;
         let disk =
@@ -320,11 +382,11 @@ fn judge_bitmaps(
 }
 
 /// Makes the target; it goes away again unless it is kept.
-fn create_target(
+pub(super) fn create_target(
     plan: &Plan<'_>,
     sources: &Sources,
     bitmaps: Option<&Result<SourceBitmaps, Failure>>,
-) -> Result<TargetFile, Failure> {
+) -> Result<(Stage, TargetFile), Failure> {
     let format = CreateFormat::named(plan.out_format)?;
     check_protocol(plan.target)?;
     let mut list = CreateList::parse(format, &plan.list)?;
@@ -366,14 +428,19 @@ fn create_target(
     if let Some(data) = data {
         refuse_same(plan, sources, data)?;
     }
-    let guard = TargetFile::before_both(path, data);
-    let prefix = || format!("{}: error while converting {}: ", plan.target, plan.out_format);
-    match make_image(plan.target, &list, &plan.args.objects) {
-        Ok(()) => Ok(guard),
+    let failed = |error| {
+        let prefix = format!("{}: error while converting {}: ", plan.target, plan.out_format);
+        Failure::Error(prefix, error, 1)
+    };
+    let stage = Stage::before(plan.target, &list).map_err(failed)?;
+    let guard = TargetFile::before_both(strip_file_protocol(stage.name()), data);
+    let made = make_image(stage.name(), &list, &plan.args.objects).and_then(|()| stage.made());
+    match made {
+        Ok(()) => Ok((stage, guard)),
         Err(error) => {
             // The file was removed already where that is right.
             guard.keep();
-            Err(Failure::Error(prefix(), error, 1))
+            Err(failed(stage.error(error)))
         }
     }
 }
@@ -415,13 +482,17 @@ fn refuse_same(plan: &Plan<'_>, sources: &Sources, path: &str) -> Result<(), Fai
     }
 }
 
-fn open_target(plan: &Plan<'_>, cache: CacheMode) -> Result<Box<dyn Disk>, Failure> {
+pub(super) fn open_target(
+    plan: &Plan<'_>,
+    name: &str,
+    cache: CacheMode,
+) -> Result<Box<dyn Disk>, Failure> {
     let cache = CacheMode { streaming: true, ..cache };
     let flags = OpenFlags { cache, ..OpenFlags::WRITE };
     let image = if plan.args.has("target-image-opts") {
-        ImageRef::from_options(plan.target)
+        ImageRef::from_options(name)
     } else {
-        let mut image = ImageRef::named(plan.target, Some(plan.out_format));
+        let mut image = ImageRef::named(name, Some(plan.out_format));
         // What it was encrypted with just now opens it.
         let key = if plan.out_format == "luks" { "key-secret" } else { "encrypt.key-secret" };
         if let Some(secret) = parse_list(&plan.list).into_iter().rfind(|pair| pair.key == key) {
@@ -441,12 +512,21 @@ fn maps_all(list: &str) -> bool {
     })
 }
 
+/// What the copy has to know of files.
+#[derive(Clone, Copy, Debug)]
+struct How {
+    /// The page cache of one side is not used.
+    direct: bool,
+    /// Signals end the copy in order: nobody else minds them.
+    signals: bool,
+}
+
 fn fill_target(
     plan: &Plan<'_>,
     sources: &Sources,
     bitmaps: Option<&SourceBitmaps>,
     target: Box<dyn Disk>,
-    direct: bool,
+    how: How,
     progress: &mut Progress,
 ) -> Result<(), Failure> {
     let args = plan.args;
@@ -473,7 +553,8 @@ fn fill_target(
         rate: plan.rate,
         salvage: args.has("salvage"),
         quiet: args.has("quiet"),
-        direct,
+        direct: how.direct,
+        signals: how.signals,
         offload: args.has("copy-range"),
         compress: args.has("compress"),
         target_is_zero: fresh && backing.is_none(),

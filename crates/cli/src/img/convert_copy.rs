@@ -14,16 +14,19 @@ use super::convert_source::Sources;
 use super::convert_walk::{Kind, Piece, Steps, Walk};
 use super::progress::Progress;
 use crate::disk::Disk;
-use crate::out;
 use crate::zero::is_zero;
+use crate::{out, personality};
 
 /// Bytes of a worker's buffer where the page cache is used: what is read is still near when it is
 /// written. With 2 MiB a copy takes 5 to 10 % more time of the processor.
 const NEAR: u64 = 256 << 10;
 /// Bytes of a worker's buffer where every request goes to the device.
 const FAR: u64 = 2 << 20;
-/// Progress is shown after this much data at the latest.
+/// Progress is shown after this much data at the latest, under the classic names.
 const SHOWN_EVERY: u64 = 2 << 20;
+
+/// The signals that ask for an end.
+const ENDING: [i32; 3] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP];
 
 /// How to copy.
 #[derive(Clone, Debug)]
@@ -42,6 +45,8 @@ pub(super) struct CopyOptions {
     pub(super) quiet: bool,
     /// The page cache of source or target is not used.
     pub(super) direct: bool,
+    /// Signals end the copy in order: nobody else minds them.
+    pub(super) signals: bool,
     /// Let the system copy between raw files.
     pub(super) offload: bool,
     /// The target reads as zeros.
@@ -81,9 +86,10 @@ pub(super) fn copy(
 ) -> Result<(), Failure> {
     let ended = Arc::new(AtomicBool::new(false));
     let mut handlers = Vec::new();
-    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+    let signals: &[i32] = if options.signals { &ENDING } else { &[] };
+    for signal in signals {
         // Without the handler the program ends at once and leaves the target.
-        handlers.extend(signal_hook::flag::register(signal, Arc::clone(&ended)).ok());
+        handlers.extend(signal_hook::flag::register(*signal, Arc::clone(&ended)).ok());
     }
     let info = target.info()?;
     let cluster = info.cluster_size;
@@ -100,7 +106,8 @@ pub(super) fn copy(
             // Data ends where the target's own units do, so that no unit is written in parts.
             let own = if options.mapped { None } else { info.subcluster_size.or(cluster) };
             let unit = options.sparse.max(own.unwrap_or(4096)).clamp(512, buffer);
-            Steps { buffer, unit, shown: SHOWN_EVERY }
+            let shown = if personality::is_native() { NEAR } else { SHOWN_EVERY };
+            Steps { buffer, unit, shown }
         }
     };
     // What cannot be read is reported twice, as the reference does: before the copy and in it.

@@ -2,12 +2,13 @@
 
 use super::create_list::{CreateFormat, CreateList, help};
 use super::make::make_image;
+use super::stage::Stage;
 use super::{Args, Command, Failure, Outcome};
 use crate::disk::DiskError;
 use crate::node::{ImageRef, OpenFlags, Options, backing_name, check_protocol, open_layer};
-use crate::objects::Objects;
-use crate::out::{self, say};
+use crate::out;
 use crate::text::{Operands, Opt, asks_for_help, join_lists};
+use crate::words::FORMATS;
 
 pub(super) const COMMAND: Command = Command {
     name: "create",
@@ -28,15 +29,27 @@ pub(super) const COMMAND: Command = Command {
      bytes, or a number with k, M, G, T, P or E; the default is that of the backing file
 ",
     options: &[
-        Opt::value("format", Some('f'), &["format"]),
-        Opt::value("options", Some('o'), &["options"]),
-        Opt::value("backing", Some('b'), &["backing"]),
-        Opt::value("backing-format", Some('F'), &["backing-format"]),
-        Opt::value("backing-format", Some('B'), &[]),
-        Opt::flag("unsafe", Some('u'), &["backing-unsafe"]),
-        Opt::flag("quiet", Some('q'), &["quiet"]),
+        Opt::value("format", Some('f'), &["format"])
+            .takes("FMT", "format of the new image (raw)")
+            .words(FORMATS),
+        Opt::value("options", Some('o'), &["options"])
+            .takes("OPTIONS", "key=value,... of the format; 'help' lists them"),
+        Opt::value("backing", Some('b'), &["backing"])
+            .takes("BACKING", "file whose content shows where the new image holds nothing")
+            .file(),
+        Opt::value("backing-format", Some('F'), &["backing-format"])
+            .takes("BACKING_FMT", "format of the backing file")
+            .words(FORMATS),
+        Opt::value("backing-format", Some('B'), &[])
+            .takes("BACKING_FMT", "as --backing-format")
+            .words(FORMATS),
+        Opt::flag("unsafe", Some('u'), &["backing-unsafe"])
+            .about("do not open the backing file; SIZE is then needed"),
+        Opt::flag("quiet", Some('q'), &["quiet"]).about("print nothing"),
     ],
     operands: Operands::Mixed,
+    native: &[],
+    manual: &super::manuals::CREATE,
     run,
 };
 
@@ -53,7 +66,7 @@ fn run(args: &Args) -> Outcome {
         if let Some(filename) = with_file {
             check_protocol(filename)?;
         }
-        out::text(&help(format, with_file.is_some()));
+        args.report.show(&help(format, with_file.is_some()));
         return Ok(0);
     }
     let (filename, size) = match operands {
@@ -75,7 +88,10 @@ fn run(args: &Args) -> Outcome {
         quiet: args.has("quiet"),
     };
     let failed = |error| Failure::Error(format!("{filename}: "), error, 1);
-    create(&wanted, &args.objects).map_err(failed)?;
+    let size = create(&wanted, args).map_err(failed)?;
+    args.report.set("filename", filename.as_str());
+    args.report.set("format", format);
+    args.report.set("virtual-size", size);
     Ok(0)
 }
 
@@ -91,8 +107,8 @@ struct Wanted<'a> {
     quiet: bool,
 }
 
-/// Checks everything, says what is made, and makes it.
-fn create(wanted: &Wanted<'_>, objects: &Objects) -> Result<(), DiskError> {
+/// Checks everything, says what is made, makes it, and returns the size that was asked for.
+fn create(wanted: &Wanted<'_>, args: &Args) -> Result<u64, DiskError> {
     let format = CreateFormat::named(wanted.format)?;
     check_protocol(wanted.filename)?;
     let mut list = CreateList::parse(format, wanted.list)?;
@@ -120,12 +136,18 @@ fn create(wanted: &Wanted<'_>, objects: &Objects) -> Result<(), DiskError> {
     if list.given("size").is_none() {
         return Err(DiskError::invalid("Image creation needs a size parameter"));
     }
+    let size = list.number("size").unwrap_or(0);
     if !wanted.quiet {
         let (name, format) = (wanted.filename, wanted.format);
-        say!("Formatting '{name}', fmt={format} {}\n", list.shown());
+        args.report.say(&format!("Formatting '{name}', fmt={format} {}\n", list.shown()));
         out::flush();
     }
-    make_image(wanted.filename, &list, objects)
+    let stage = Stage::before(wanted.filename, &list)?;
+    make_image(stage.name(), &list, &args.objects)
+        .and_then(|()| stage.made())
+        .map_err(|error| stage.error(error))?;
+    stage.finish()?;
+    Ok(size)
 }
 
 fn unfit(format: CreateFormat, what: &str) -> DiskError {

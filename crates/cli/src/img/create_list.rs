@@ -242,6 +242,11 @@ impl CreateList {
         self.given.iter().find(|(given, _)| *given == name).map(|(_, value)| value.as_str())
     }
 
+    /// The names of the options that were given.
+    pub(super) fn names(&self) -> impl Iterator<Item = &'static str> + '_ {
+        self.given.iter().map(|(name, _)| *name)
+    }
+
     /// The value that was given, or the default.
     pub(super) fn value(&self, name: &str) -> Option<&str> {
         self.given(name).or_else(|| self.find(name)?.default)

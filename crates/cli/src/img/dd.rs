@@ -3,6 +3,9 @@
 use super::create_list::{CreateFormat, CreateList};
 use super::images::{named, open_files, open_image, size, size_within};
 use super::make::make_image;
+use super::meter::Unit;
+use super::progress::Progress;
+use super::stage::Stage;
 use super::target_file::TargetFile;
 use super::{Args, Command, Failure, Outcome};
 use crate::disk::{Disk, DiskError};
@@ -11,6 +14,7 @@ use crate::node::{
 };
 use crate::out;
 use crate::text::{Operands, Opt};
+use crate::words::FORMATS;
 
 pub(super) const COMMAND: Command = Command {
     name: "dd",
@@ -34,12 +38,19 @@ pub(super) const COMMAND: Command = Command {
      blocks that are left out
 ",
     options: &[
-        Opt::value("format", Some('f'), &["format"]),
-        Opt::flag("image-opts", None, &["image-opts"]),
-        Opt::value("out-format", Some('O'), &["output-format"]),
-        Opt::flag("share", Some('U'), &["force-share"]),
+        Opt::value("format", Some('f'), &["format"])
+            .takes("FMT", "format of the input (found by its first bytes)")
+            .words(FORMATS),
+        Opt::flag("image-opts", None, &["image-opts"]).about("INPUT is a string of options"),
+        Opt::value("out-format", Some('O'), &["output-format"])
+            .takes("OUT_FMT", "format of the output (raw)")
+            .words(FORMATS),
+        Opt::flag("share", Some('U'), &["force-share"])
+            .about("do not look at the locks of others on the input"),
     ],
     operands: Operands::Mixed,
+    native: &[super::PROGRESS],
+    manual: &super::manuals::DD,
     run,
 };
 
@@ -76,24 +87,35 @@ fn run(args: &Args) -> Outcome {
     refuse_same(&*input, path)?;
     let mut list = CreateList::new(format);
     list.set("size", &size.to_string())?;
-    let guard = TargetFile::before(path);
-    if let Err(error) = make_image(operation.output, &list, &args.objects) {
+    let failed = |error| {
+        let prefix = format!("{}: error while creating output image: ", operation.output);
+        Failure::Error(prefix, error, 1)
+    };
+    let stage = Stage::before(operation.output, &list).map_err(failed)?;
+    let guard = TargetFile::before(strip_file_protocol(stage.name()));
+    let made = make_image(stage.name(), &list, &args.objects).and_then(|()| stage.made());
+    if let Err(error) = made {
         // The file was removed already where that is right.
         guard.keep();
-        let prefix = format!("{}: error while creating output image: ", operation.output);
-        return Err(Failure::Error(prefix, error, 1));
+        return Err(failed(stage.error(error)));
     }
     if start > end {
         out::error_line(&format!("{}: cannot skip to specified offset", operation.input));
     }
     let flags = OpenFlags { cache: CacheMode::WRITEBACK, ..OpenFlags::WRITE };
-    let image = ImageRef::named(operation.output, Some(out_format));
+    let image = ImageRef::named(stage.name(), Some(out_format));
+    let mut progress = Progress::own(args, Unit::Bytes);
     let copied = open_image(image, &flags, args).and_then(|output| {
-        let copied = copy(&*input, &*output, start, end);
+        let copied = copy(&*input, &*output, start, end, &mut progress);
         let closed = output.close();
         copied?;
         Ok(closed?)
     });
+    progress.finish(copied.is_ok());
+    let copied = copied.map_err(|failure| stage.worded(failure)).and_then(|()| Ok(stage.finish()?));
+    args.report.set("filename", operation.output);
+    args.report.set("format", out_format);
+    args.report.set("virtual-size", size);
     match copied {
         Ok(()) => {
             guard.keep();
@@ -143,7 +165,13 @@ fn refuse_same(input: &dyn Disk, path: &str) -> Result<(), Failure> {
 }
 
 /// Copies the bytes from `start` to `end` to the start of the output.
-fn copy(input: &dyn Disk, output: &dyn Disk, start: u64, end: u64) -> Result<(), Failure> {
+fn copy(
+    input: &dyn Disk,
+    output: &dyn Disk,
+    start: u64,
+    end: u64,
+    progress: &mut Progress,
+) -> Result<(), Failure> {
     let mut buffer = vec![0; BUFFER];
     let mut at = start;
     while at < end {
@@ -162,6 +190,7 @@ fn copy(input: &dyn Disk, output: &dyn Disk, start: u64, end: u64) -> Result<(),
             ))
         })?;
         at += len as u64;
+        progress.update(at - start, end - start);
     }
     Ok(())
 }

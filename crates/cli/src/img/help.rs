@@ -1,14 +1,18 @@
-//! Help and version texts.
+//! Help under the classic names, and version texts.
 
 use super::Command;
-use crate::out::say;
-use crate::personality;
+use super::command::page;
+use crate::out::{self, say};
+use crate::{native, personality};
 
 /// The release of the reference whose behaviour the classic names follow.
 const FOLLOWS: &str = "10.0.2";
 
 /// Prints the program's own help: its commands and formats, in words that scripts look for.
 pub(super) fn print_top(commands: &[&Command]) {
+    if personality::is_native() {
+        return out::text(&native::top_help());
+    }
     let name = personality::name();
     say!("usage: {name} [standard options] command [command options]\n");
     say!("Holstein disk image utility.\n\n");
@@ -26,9 +30,6 @@ pub(super) fn print_top(commands: &[&Command]) {
             say!("  {form}\n");
         }
     }
-    if personality::is_native() {
-        say!("  io [options] [-c COMMAND]... [FILE]\n  nbd [options] FILE\n  help [COMMAND]\n");
-    }
     say!("\nSupported formats: file host_cdrom host_device nbd null-aio null-co qcow2 raw\n");
     say!(
         "Supported image formats:\n  file host_cdrom host_device nbd null-aio null-co qcow2 raw\n"
@@ -37,6 +38,9 @@ pub(super) fn print_top(commands: &[&Command]) {
 
 /// Prints help on one command.
 pub(super) fn print_command(command: &Command) {
+    if personality::is_native() {
+        return out::text(&native::page_help(&page(command)));
+    }
     let name = personality::name();
     say!("{}\n\nUsage:\n", command.summary);
     for form in command.usage.lines() {
@@ -49,11 +53,6 @@ pub(super) fn print_command(command: &Command) {
         "  --backing-policy none|directory|any\n     which files the image may name as its backing file \
          or data file (any)\n"
     );
-    if personality::is_native() {
-        say!(
-            "  --wait[=SECONDS]\n     where others use the image, wait until they do not (not at all)\n"
-        );
-    }
 }
 
 /// Prints two lines; the first has the version of the reference under the classic names, because

@@ -13,6 +13,7 @@ use crate::node::{
 use crate::objects::Objects;
 use crate::out::say;
 use crate::text::{Json, Operands, Opt};
+use crate::words::{CACHES, FORMATS, OUTPUT};
 
 pub(super) const COMMAND: Command = Command {
     name: "info",
@@ -33,14 +34,22 @@ pub(super) const COMMAND: Command = Command {
      form of the output (human)
 ",
     options: &[
-        Opt::value("format", Some('f'), &["format"]),
-        Opt::flag("image-opts", None, &["image-opts"]),
-        Opt::flag("chain", Some('b'), &["backing-chain"]),
-        Opt::flag("share", Some('U'), &["force-share"]),
-        Opt::value("cache", Some('t'), &["cache"]),
-        Opt::value("output", None, &["output"]),
+        Opt::value("format", Some('f'), &["format"])
+            .takes("FMT", "format of the image (found by its first bytes)")
+            .words(FORMATS),
+        Opt::flag("image-opts", None, &["image-opts"]).about("FILENAME is a string of options"),
+        Opt::flag("chain", Some('b'), &["backing-chain"]).about("show the backing files as well"),
+        Opt::flag("share", Some('U'), &["force-share"]).about("do not look at the locks of others"),
+        Opt::value("cache", Some('t'), &["cache"])
+            .takes("CACHE", "cache mode (writeback)")
+            .words(CACHES),
+        Opt::value("output", None, &["output"])
+            .takes("human|json", "form of the output (human)")
+            .words(OUTPUT),
     ],
     operands: Operands::Mixed,
+    native: &[],
+    manual: &super::manuals::INFO,
     run,
 };
 

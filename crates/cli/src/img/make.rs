@@ -167,10 +167,21 @@ fn raw_preallocation(list: &CreateList) -> Result<Preallocation, DiskError> {
 
 /// Makes the file, or empties the one that is there, after its lock was taken.
 fn create_file(path: &str, lock: LockMode) -> Result<Arc<FileStorage>, DiskError> {
-    let options =
-        FileOptions { write: true, create: Create::Truncate, lock, ..FileOptions::default() };
+    open_to_make(path, lock, Create::Truncate).map(Arc::new)
+}
+
+/// Opens and locks the file that is there, as if an image were to be made in it.
+///
+/// # Errors
+/// Those of making it.
+pub(super) fn lock_present(path: &str, lock: LockMode) -> Result<FileStorage, DiskError> {
+    open_to_make(path, lock, Create::No)
+}
+
+fn open_to_make(path: &str, lock: LockMode, create: Create) -> Result<FileStorage, DiskError> {
+    let options = FileOptions { write: true, create, lock, ..FileOptions::default() };
     match open_when_free(Path::new(path), &options) {
-        Ok(file) => Ok(Arc::new(file)),
+        Ok(file) => Ok(file),
         Err(OpenError::Io { source, .. }) => {
             Err(DiskError::from(source).prefixed(format_args!("Could not create '{path}': ")))
         }

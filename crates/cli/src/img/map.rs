@@ -6,6 +6,7 @@ use crate::disk::{Disk, Status};
 use crate::node::OpenFlags;
 use crate::out::say;
 use crate::text::{Operands, Opt};
+use crate::words::{FORMATS, OUTPUT};
 
 pub(super) const COMMAND: Command = Command {
     name: "map",
@@ -25,14 +26,22 @@ pub(super) const COMMAND: Command = Command {
      form of the output (human)
 ",
     options: &[
-        Opt::value("format", Some('f'), &["format"]),
-        Opt::flag("image-opts", None, &["image-opts"]),
-        Opt::value("start", Some('s'), &["start-offset"]),
-        Opt::value("length", Some('l'), &["max-length"]),
-        Opt::flag("share", Some('U'), &["force-share"]),
-        Opt::value("output", None, &["output"]),
+        Opt::value("format", Some('f'), &["format"])
+            .takes("FMT", "format of the image (found by its first bytes)")
+            .words(FORMATS),
+        Opt::flag("image-opts", None, &["image-opts"]).about("FILENAME is a string of options"),
+        Opt::value("start", Some('s'), &["start-offset"])
+            .takes("OFFSET", "show what is at this byte and behind it"),
+        Opt::value("length", Some('l'), &["max-length"])
+            .takes("LENGTH", "show no more than so many bytes"),
+        Opt::flag("share", Some('U'), &["force-share"]).about("do not look at the locks of others"),
+        Opt::value("output", None, &["output"])
+            .takes("human|json", "form of the output (human)")
+            .words(OUTPUT),
     ],
     operands: Operands::Mixed,
+    native: &[],
+    manual: &super::manuals::MAP,
     run,
 };
 

@@ -10,6 +10,7 @@ use crate::node::{Driver, OpenFlags, QcowFacts};
 use crate::out::{self, say};
 use crate::personality;
 use crate::text::{Json, Operands, Opt, asks_for_help, join_lists, strerror};
+use crate::words::{FORMATS, OUTPUT};
 
 pub(super) const COMMAND: Command = Command {
     name: "measure",
@@ -35,16 +36,28 @@ pub(super) const COMMAND: Command = Command {
      form of the output (human)
 ",
     options: &[
-        Opt::value("format", Some('f'), &["format", "source-format"]),
-        Opt::flag("image-opts", None, &["image-opts"]),
-        Opt::value("snapshot", Some('l'), &["snapshot"]),
-        Opt::value("out-format", Some('O'), &["target-format"]),
-        Opt::value("options", Some('o'), &["options", "target-format-options"]),
-        Opt::value("size", Some('s'), &["size"]),
-        Opt::flag("share", Some('U'), &["force-share"]),
-        Opt::value("output", None, &["output"]),
+        Opt::value("format", Some('f'), &["format", "source-format"])
+            .takes("FMT", "format of the image that would be converted (found by its first bytes)")
+            .words(FORMATS),
+        Opt::flag("image-opts", None, &["image-opts"]).about("FILENAME is a string of options"),
+        Opt::value("snapshot", Some('l'), &["snapshot"]).takes(
+            "SNAPSHOT",
+            "measure an internal snapshot: its ID or name, or snapshot.id=ID,snapshot.name=NAME",
+        ),
+        Opt::value("out-format", Some('O'), &["target-format"])
+            .takes("OUT_FMT", "format of the new image (raw)")
+            .words(FORMATS),
+        Opt::value("options", Some('o'), &["options", "target-format-options"])
+            .takes("OPTIONS", "key=value,... of that format; 'help' lists them"),
+        Opt::value("size", Some('s'), &["size"]).takes("SIZE", "bytes of an empty disk"),
+        Opt::flag("share", Some('U'), &["force-share"]).about("do not look at the locks of others"),
+        Opt::value("output", None, &["output"])
+            .takes("human|json", "form of the output (human)")
+            .words(OUTPUT),
     ],
     operands: Operands::Mixed,
+    native: &[],
+    manual: &super::manuals::MEASURE,
     run,
 };
 
@@ -86,7 +99,11 @@ fn run(args: &Args) -> Outcome {
     };
     // In the reference's dialect `help` is an option that nothing has.
     if personality::is_native() && asks_for_help(&list) {
-        out::text(&help(format, false));
+        let text = help(format, false);
+        match json {
+            true => say!("{}\n", Json::map([("text", text.into())]).pretty()),
+            false => out::text(&text),
+        }
         return Ok(0);
     }
     let list = CreateList::parse(format, &list).map_err(|error| {

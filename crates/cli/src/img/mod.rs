@@ -17,6 +17,7 @@ mod convert_bitmaps;
 mod convert_copy;
 mod convert_offload;
 mod convert_source;
+mod convert_stream;
 mod convert_walk;
 mod create;
 mod create_list;
@@ -29,16 +30,24 @@ mod info_text;
 mod key_change;
 mod make;
 mod make_qcow2;
+mod manuals;
 mod map;
 mod measure;
+mod meter;
+mod outline;
 mod progress;
 mod rebase;
+mod report;
 mod resize;
 mod snapshot;
 mod snapshot_word;
 mod snapshots;
+mod stage;
+mod stream_in;
+mod stream_out;
 mod target_file;
 
+use crate::manual::Page;
 use crate::out;
 use crate::personality;
 use crate::text::{Operands, Opt, parse_options};
@@ -65,10 +74,15 @@ const COMMANDS: &[&Command] = &[
     &snapshot::COMMAND,
 ];
 
-const TOP_OPTIONS: &[Opt] = &[
-    Opt::flag("help", Some('h'), &["help"]),
-    Opt::flag("version", Some('V'), &["version"]),
-    Opt::value("trace", Some('T'), &["trace"]),
+/// Of commands that show no progress under the classic names.
+const PROGRESS: Opt = Opt::flag("progress", Some('p'), &["progress"]).about("show progress");
+
+/// Options before the command.
+pub(crate) const TOP_OPTIONS: &[Opt] = &[
+    Opt::flag("help", Some('h'), &["help"]).about("show this help and exit"),
+    Opt::flag("version", Some('V'), &["version"]).about("show version information and exit"),
+    Opt::value("trace", Some('T'), &["trace"])
+        .takes("SPEC", "accepted with a warning: there are no trace events"),
 ];
 
 /// Runs the command line after the program's name and returns the exit status.
@@ -100,9 +114,6 @@ pub(crate) fn run(args: &[String]) -> u8 {
         ));
         return 1;
     };
-    if command == "help" && personality::is_native() {
-        return help_on(rest);
-    }
     match COMMANDS.iter().find(|known| known.name == command) {
         Some(known) => command::run(known, rest),
         None => {
@@ -114,22 +125,12 @@ pub(crate) fn run(args: &[String]) -> u8 {
     }
 }
 
-/// Prints help on one command, or on the program.
-fn help_on(rest: &[String]) -> u8 {
-    match rest.first() {
-        None => {
-            help::print_top(COMMANDS);
-            0
-        }
-        Some(command) => match COMMANDS.iter().find(|known| known.name == command) {
-            Some(known) => {
-                help::print_command(known);
-                0
-            }
-            None => {
-                out::error_line(&format!("Command not found: {command}"));
-                1
-            }
-        },
-    }
+/// What help tells about each command.
+pub(crate) fn pages() -> Vec<Page> {
+    COMMANDS.iter().map(|known| command::page(known)).collect()
+}
+
+/// The names of the commands.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    COMMANDS.iter().map(|known| known.name)
 }

@@ -4,12 +4,14 @@ use holstein::chain::Chain;
 use holstein::{ErrorKind, Image, NewBacking, RebaseOptions};
 
 use super::images::{cache_mode, named, open_files};
+use super::meter::Unit;
 use super::progress::Progress;
 use super::{Args, Command, Failure, Outcome};
 use crate::disk::{BackingDisks, Disk, DiskError, engine_error};
 use crate::node::{CacheMode, Driver, ImageRef, OpenChain, OpenFlags, backing_name, open_layer};
 use crate::objects::Objects;
-use crate::text::{Operands, Opt};
+use crate::text::{Json, Operands, Opt};
+use crate::words::{CACHES, FORMATS};
 
 pub(super) const COMMAND: Command = Command {
     name: "rebase",
@@ -37,19 +39,33 @@ pub(super) const COMMAND: Command = Command {
      print nothing
 ",
     options: &[
-        Opt::value("format", Some('f'), &["format"]),
-        Opt::flag("image-opts", None, &["image-opts"]),
-        Opt::value("cache", Some('t'), &["cache"]),
-        Opt::value("backing", Some('b'), &["backing"]),
-        Opt::value("backing-format", Some('F'), &["backing-format"]),
-        Opt::value("backing-cache", Some('T'), &["backing-cache"]),
-        Opt::flag("unsafe", Some('u'), &["backing-unsafe"]),
-        Opt::flag("compress", Some('c'), &["compress"]),
-        Opt::flag("share", Some('U'), &["force-share"]),
-        Opt::flag("progress", Some('p'), &["progress"]),
-        Opt::flag("quiet", Some('q'), &["quiet"]),
+        Opt::value("format", Some('f'), &["format"])
+            .takes("FMT", "format of the image (found by its first bytes)")
+            .words(FORMATS),
+        Opt::flag("image-opts", None, &["image-opts"]).about("FILENAME is a string of options"),
+        Opt::value("cache", Some('t'), &["cache"])
+            .takes("CACHE", "cache mode of the image (writeback)")
+            .words(CACHES),
+        Opt::value("backing", Some('b'), &["backing"])
+            .takes("BACKING", "the new backing file; '' for none")
+            .file(),
+        Opt::value("backing-format", Some('F'), &["backing-format"])
+            .takes("BACKING_FMT", "format of the new backing file")
+            .words(FORMATS),
+        Opt::value("backing-cache", Some('T'), &["backing-cache"])
+            .takes("CACHE", "cache mode of the new backing file (writeback)")
+            .words(CACHES),
+        Opt::flag("unsafe", Some('u'), &["backing-unsafe"])
+            .about("change the name alone: the caller knows that the content stays the same"),
+        Opt::flag("compress", Some('c'), &["compress"]).about("compress clusters that are copied"),
+        Opt::flag("share", Some('U'), &["force-share"])
+            .about("do not look at the locks of others on the new backing file"),
+        Opt::flag("progress", Some('p'), &["progress"]).about("show progress"),
+        Opt::flag("quiet", Some('q'), &["quiet"]).about("print nothing"),
     ],
     operands: Operands::Mixed,
+    native: &[],
+    manual: &super::manuals::REBASE,
     run,
 };
 
@@ -115,8 +131,16 @@ fn run(args: &Args) -> Outcome {
             "Must specify backing file (-b) or use unsafe mode (-u)".to_owned(),
         ));
     }
-    let mut progress = Progress::start(args.has("progress") && !args.has("quiet"), 2.0);
+    let mut progress = Progress::start(args, 2.0, Unit::Bytes);
     let rebased = rebase(args, filename, backing, &mut progress);
+    args.report.set("filename", filename.as_str());
+    args.report.set(
+        "backing-filename",
+        match backing {
+            None | Some("") => Json::Null,
+            Some(name) => name.into(),
+        },
+    );
     progress.conclude(rebased)
 }
 

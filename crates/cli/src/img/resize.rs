@@ -4,8 +4,9 @@ use super::images::{named, open_image};
 use super::{Args, Command, Failure, Outcome};
 use crate::disk::{Disk, Preallocation};
 use crate::node::{OpenFlags, parse_option_size};
-use crate::out::{self, say};
+use crate::out;
 use crate::text::{Operands, Opt};
+use crate::words::{FORMATS, PREALLOCATION};
 
 pub(super) const COMMAND: Command = Command {
     name: "resize",
@@ -27,13 +28,23 @@ pub(super) const COMMAND: Command = Command {
      the new size, or with + or - the change
 ",
     options: &[
-        Opt::value("format", Some('f'), &["format"]),
-        Opt::flag("image-opts", None, &["image-opts"]),
-        Opt::value("preallocation", None, &["preallocation"]),
-        Opt::flag("shrink", None, &["shrink"]),
-        Opt::flag("quiet", Some('q'), &["quiet"]),
+        Opt::value("format", Some('f'), &["format"])
+            .takes("FMT", "format of the image (found by its first bytes)")
+            .words(FORMATS),
+        Opt::flag("image-opts", None, &["image-opts"]).about("FILENAME is a string of options"),
+        Opt::value("preallocation", None, &["preallocation"])
+            .takes(
+                "MODE",
+                "what to allocate where the image grows: off, metadata, falloc or full (off)",
+            )
+            .words(PREALLOCATION),
+        Opt::flag("shrink", None, &["shrink"])
+            .about("the image may become smaller; data behind its new end is lost"),
+        Opt::flag("quiet", Some('q'), &["quiet"]).about("print nothing"),
     ],
     operands: Operands::Negative,
+    native: &[],
+    manual: &super::manuals::RESIZE,
     run,
 };
 
@@ -62,12 +73,15 @@ fn run(args: &Args) -> Outcome {
     let change = parse_change(size)?;
     let disk = open_image(image, &OpenFlags::WRITE, args)?;
     let resized = resize(&*disk, change, preallocation, args.has("shrink"));
+    let len = disk.len();
     let closed = disk.close();
     resized?;
     closed?;
     if !args.has("quiet") {
-        say!("Image resized.\n");
+        args.report.say("Image resized.\n");
     }
+    args.report.set("filename", filename.as_str());
+    args.report.set("virtual-size", len);
     Ok(0)
 }
 

@@ -6,8 +6,8 @@ use super::images::{named, open_files, open_image};
 use super::{Args, Command, Failure, Outcome, snapshots};
 use crate::disk::DiskError;
 use crate::node::{Driver, OpenFlags, QcowFacts, QcowOptions, check_fit};
-use crate::out::say;
 use crate::text::{Operands, Opt};
+use crate::words::FORMATS;
 
 pub(super) const COMMAND: Command = Command {
     name: "snapshot",
@@ -33,16 +33,24 @@ pub(super) const COMMAND: Command = Command {
      accepted for scripts; what there is to print is printed all the same
 ",
     options: &[
-        Opt::value("format", Some('f'), &["format"]),
-        Opt::flag("image-opts", None, &["image-opts"]),
-        Opt::flag("list", Some('l'), &["list"]),
-        Opt::value("apply", Some('a'), &["apply"]),
-        Opt::value("create", Some('c'), &["create"]),
-        Opt::value("delete", Some('d'), &["delete"]),
-        Opt::flag("share", Some('U'), &["force-share"]),
-        Opt::flag("quiet", Some('q'), &["quiet"]),
+        Opt::value("format", Some('f'), &["format"])
+            .takes("FMT", "format of the image (found by its first bytes)")
+            .words(FORMATS),
+        Opt::flag("image-opts", None, &["image-opts"]).about("FILENAME is a string of options"),
+        Opt::flag("list", Some('l'), &["list"]).about("list the snapshots, as without an action"),
+        Opt::value("apply", Some('a'), &["apply"])
+            .takes("NAME", "make the disk what the snapshot with this ID, or else name, holds"),
+        Opt::value("create", Some('c'), &["create"])
+            .takes("NAME", "take one; names need not be unique, IDs are counted up"),
+        Opt::value("delete", Some('d'), &["delete"])
+            .takes("NAME", "delete the first snapshot with this name"),
+        Opt::flag("share", Some('U'), &["force-share"]).about("do not look at the locks of others"),
+        Opt::flag("quiet", Some('q'), &["quiet"])
+            .about("accepted for scripts; what there is to print is printed all the same"),
     ],
     operands: Operands::Mixed,
+    native: &[],
+    manual: &super::manuals::SNAPSHOT,
     run,
 };
 
@@ -74,11 +82,13 @@ fn run(args: &Args) -> Outcome {
         .map_err(failed)?;
     let records = facts.snapshots.records();
     if !records.is_empty() {
-        say!("Snapshot list:\n{}\n", snapshots::HEADER);
+        args.report.say(&format!("Snapshot list:\n{}\n", snapshots::HEADER));
         for record in records {
-            say!("{}\n", snapshots::row(record));
+            args.report.say(&format!("{}\n", snapshots::row(record)));
         }
     }
+    args.report.set("filename", filename.as_str());
+    args.report.set("snapshots", records.iter().map(snapshots::to_json).collect::<Vec<_>>());
     Ok(0)
 }
 
@@ -113,5 +123,8 @@ fn change(args: &Args, filename: &str, action: &str, name: &str) -> Outcome {
         Failure::Error(format!("Could not {action} snapshot '{name}': "), error, 1)
     })?;
     closed?;
+    args.report.set("filename", filename);
+    args.report.set("action", action);
+    args.report.set("name", name);
     Ok(0)
 }

@@ -2,34 +2,52 @@
 
 use super::files::{HowToOpen, driver_options};
 use super::{Failed, Outcome};
+use crate::manual::{Manual, Page};
 use crate::node::choose_backing_policy;
 use crate::objects::{Objects, Outcome as ObjectOutcome};
 use crate::out::{self, say};
-use crate::personality;
 use crate::text::{Operands, Opt, parse_options};
+use crate::words::{AIO, BACKING_POLICY, CACHES, DISCARD, FORMATS};
+use crate::{native, personality};
 
 /// The version of the reference whose commands these are.
 const FOLLOWS: &str = "10.0.2";
 
 const OPTIONS: &[Opt] = &[
-    Opt::flag("h", Some('h'), &["help"]),
-    Opt::flag("V", Some('V'), &["version"]),
-    Opt::value("c", Some('c'), &["cmd"]),
-    Opt::value("f", Some('f'), &["format"]),
-    Opt::flag("r", Some('r'), &["read-only"]),
-    Opt::flag("s", Some('s'), &["snapshot"]),
-    Opt::flag("n", Some('n'), &["nocache"]),
-    Opt::flag("C", Some('C'), &["copy-on-read"]),
-    Opt::flag("m", Some('m'), &["misalign"]),
-    Opt::flag("k", Some('k'), &["native-aio"]),
-    Opt::value("i", Some('i'), &["aio"]),
-    Opt::value("d", Some('d'), &["discard"]),
-    Opt::value("t", Some('t'), &["cache"]),
-    Opt::value("T", Some('T'), &["trace"]),
-    Opt::flag("U", Some('U'), &["force-share"]),
-    Opt::value("object", None, &["object"]),
-    Opt::flag("image-opts", None, &["image-opts"]),
-    Opt::value("backing-policy", None, &["backing-policy"]),
+    Opt::flag("h", Some('h'), &["help"]).about("show this text and exit"),
+    Opt::flag("V", Some('V'), &["version"]).about("show the version and exit"),
+    Opt::value("c", Some('c'), &["cmd"]).takes("STRING", "run this command; may be repeated"),
+    Opt::value("f", Some('f'), &["format"])
+        .takes("FMT", "format of the file (found by its first bytes)")
+        .words(FORMATS),
+    Opt::flag("r", Some('r'), &["read-only"]).about("open the file for reading only"),
+    Opt::flag("s", Some('s'), &["snapshot"]).about("writes go to a temporary overlay"),
+    Opt::flag("n", Some('n'), &["nocache"]).about("go past the page cache, as --cache none"),
+    Opt::flag("C", Some('C'), &["copy-on-read"])
+        .about("keep what is read from a backing file in the image"),
+    Opt::flag("m", Some('m'), &["misalign"]).about("use buffers that do not begin at a page"),
+    Opt::flag("k", Some('k'), &["native-aio"]).about("as --aio native"),
+    Opt::value("i", Some('i'), &["aio"])
+        .takes("MODE", "how requests are made: threads, native or io_uring")
+        .words(AIO),
+    Opt::value("d", Some('d'), &["discard"])
+        .takes("MODE", "what becomes of discards: ignore (off) or unmap (on)")
+        .words(DISCARD),
+    Opt::value("t", Some('t'), &["cache"])
+        .takes("MODE", "the cache mode: none, writeback, writethrough, directsync or unsafe")
+        .words(CACHES),
+    Opt::value("T", Some('T'), &["trace"])
+        .takes("SPEC", "accepted with a warning: there are no trace events"),
+    Opt::flag("U", Some('U'), &["force-share"]).about("share the file with whoever has it locked"),
+    Opt::value("object", None, &["object"]).takes("OBJECT", "define an object, such as a secret"),
+    Opt::flag("image-opts", None, &["image-opts"])
+        .about("the file is given as options of block drivers"),
+    Opt::value("backing-policy", None, &["backing-policy"])
+        .takes(
+            "none|directory|any",
+            "which files the image may name as its backing file or data file (any)",
+        )
+        .words(BACKING_POLICY),
 ];
 
 /// A file to open at the start.
@@ -148,18 +166,47 @@ fn take_letter(how: &mut HowToOpen, letter: &str, value: &str) -> Outcome {
 /// The version of the reference under its name, because scripts decide by it what they may use.
 fn version() -> String {
     let own = env!("CARGO_PKG_VERSION");
-    let first = match personality::name() {
-        "holstein" => format!("holstein io version {own} (follows qemu-io {FOLLOWS})"),
-        name => format!("{name} version {FOLLOWS} (Holstein {own})"),
+    let name = personality::name();
+    let first = match personality::is_native() {
+        true => format!("{name} io version {own} (follows qemu-io {FOLLOWS})"),
+        false => format!("{name} version {FOLLOWS} (Holstein {own})"),
     };
     format!("{first}\nLicensed under MIT or Apache-2.0\n")
 }
 
+/// What help tells about it.
+pub(crate) fn page() -> Page {
+    Page {
+        name: "io",
+        summary: "run commands on an open disk: read, write, zero, discard and many more",
+        manual: &MANUAL,
+        options: OPTIONS.to_vec(),
+        common: Vec::new(),
+        words: Vec::new(),
+    }
+}
+
+const MANUAL: Manual = Manual {
+    forms: &["[FILE]"],
+    operands: &[("FILE", "the disk; the command 'open' opens one later")],
+    notes: &["Commands come from --cmd, else a line at a time from standard input. The command \
+              'help' lists them. The exit status is 1 if a command failed or the file could not be \
+              opened."],
+    examples: &[
+        (
+            "io --cmd 'write -P 0x11 0 64k' --cmd 'read -P 0x11 0 64k' disk.qcow2",
+            "write and read back",
+        ),
+        ("io --read-only --cmd map disk.qcow2", "what is allocated"),
+        ("io --cmd 'help write'", "explain a command"),
+    ],
+};
+
 fn usage() -> String {
-    let name = match personality::name() {
-        "holstein" => "holstein io",
-        name => name,
-    };
+    if personality::is_native() {
+        return native::page_help(&page());
+    }
+    let name = personality::name();
     format!(
         "Usage: {name} [OPTIONS]... [-c STRING]... [file]
 Runs commands on a disk: of -c, else of standard input.

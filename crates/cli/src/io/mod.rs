@@ -26,6 +26,7 @@ mod table;
 mod vector;
 mod write;
 
+pub(crate) use command_line::page;
 use command_line::{CommandLine, Parsed};
 use session::Session;
 

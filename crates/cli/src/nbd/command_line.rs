@@ -11,44 +11,83 @@ use crate::node::{CacheMode, ImageRef, OpenFlags, choose_backing_policy};
 use crate::objects::{Objects, Outcome as ObjectOutcome};
 use crate::out;
 use crate::text::{Operands, Opt, parse_c_integer, parse_options};
+use crate::words::{AIO, BACKING_POLICY, CACHES, DETECT_ZEROES, DISCARD, FORMATS};
 
-const OPTIONS: &[Opt] = &[
-    Opt::flag("help", Some('h'), &["help"]),
-    Opt::flag("version", Some('V'), &["version"]),
-    Opt::value("bind", Some('b'), &["bind"]),
-    Opt::value("port", Some('p'), &["port"]),
-    Opt::value("socket", Some('k'), &["socket"]),
-    Opt::value("offset", Some('o'), &["offset"]),
-    Opt::flag("read-only", Some('r'), &["read-only"]),
-    Opt::value("bitmap", Some('B'), &["bitmap"]),
-    Opt::flag("snapshot", Some('s'), &["snapshot"]),
-    Opt::value("load-snapshot", Some('l'), &["load-snapshot"]),
-    Opt::flag("nocache", Some('n'), &["nocache"]),
-    Opt::value("cache", None, &["cache"]),
-    Opt::value("aio", None, &["aio"]),
-    Opt::value("discard", None, &["discard"]),
-    Opt::value("detect-zeroes", None, &["detect-zeroes"]),
-    Opt::value("connect", Some('c'), &["connect"]),
-    Opt::flag("disconnect", Some('d'), &["disconnect"]),
-    Opt::flag("list", Some('L'), &["list"]),
-    Opt::value("shared", Some('e'), &["shared"]),
-    Opt::value("format", Some('f'), &["format"]),
-    Opt::flag("persistent", Some('t'), &["persistent"]),
-    Opt::flag("verbose", Some('v'), &["verbose"]),
-    Opt::value("object", None, &["object"]),
-    Opt::flag("allocation-depth", Some('A'), &["allocation-depth"]),
-    Opt::value("export-name", Some('x'), &["export-name"]),
-    Opt::value("description", Some('D'), &["description"]),
-    Opt::value("tls-creds", None, &["tls-creds"]),
-    Opt::value("tls-authz", None, &["tls-authz"]),
-    Opt::value("tls-hostname", None, &["tls-hostname"]),
-    Opt::value("selinux-label", None, &["selinux-label"]),
-    Opt::value("handshake-limit", None, &["handshake-limit"]),
-    Opt::flag("image-opts", None, &["image-opts"]),
-    Opt::value("trace", Some('T'), &["trace"]),
-    Opt::flag("fork", None, &["fork"]),
-    Opt::value("pid-file", None, &["pid-file"]),
-    Opt::value("backing-policy", None, &["backing-policy"]),
+/// The options, in the order in which they are looked for.
+pub(super) const OPTIONS: &[Opt] = &[
+    Opt::flag("help", Some('h'), &["help"]).about("show this text and exit"),
+    Opt::flag("version", Some('V'), &["version"]).about("show the version and exit"),
+    Opt::value("bind", Some('b'), &["bind"]).takes("ADDRESS", "listen on an address (0.0.0.0)"),
+    Opt::value("port", Some('p'), &["port"]).takes("PORT", "listen on a port (10809)"),
+    Opt::value("socket", Some('k'), &["socket"])
+        .takes("PATH", "listen on a path, which is removed at the end")
+        .file(),
+    Opt::value("offset", Some('o'), &["offset"]).takes("BYTES", "begin at this byte of the disk"),
+    Opt::flag("read-only", Some('r'), &["read-only"]).about("refuse writes"),
+    Opt::value("bitmap", Some('B'), &["bitmap"])
+        .takes("NAME", "show a dirty bitmap; may be repeated"),
+    Opt::flag("snapshot", Some('s'), &["snapshot"]).about("writes go to a temporary overlay"),
+    Opt::value("load-snapshot", Some('l'), &["load-snapshot"]).takes(
+        "SNAP",
+        "offer an internal snapshot: an ID, a name, or snapshot.id=ID,snapshot.name=NAME",
+    ),
+    Opt::flag("nocache", Some('n'), &["nocache"]).about("go past the page cache, as --cache none"),
+    Opt::value("cache", None, &["cache"])
+        .takes("MODE", "the cache mode: none, writeback, writethrough, directsync or unsafe")
+        .words(CACHES),
+    Opt::value("aio", None, &["aio"])
+        .takes("MODE", "how requests are made: threads, native or io_uring")
+        .words(AIO),
+    Opt::value("discard", None, &["discard"])
+        .takes("MODE", "what becomes of discards: ignore or unmap")
+        .words(DISCARD),
+    Opt::value("detect-zeroes", None, &["detect-zeroes"])
+        .takes("MODE", "what becomes of zeros: off, on or unmap")
+        .words(DETECT_ZEROES),
+    Opt::value("connect", Some('c'), &["connect"])
+        .takes("DEVICE", "refused: devices of the kernel are not served in this version")
+        .file(),
+    Opt::flag("disconnect", Some('d'), &["disconnect"])
+        .about("refused: devices of the kernel are not served in this version"),
+    Opt::flag("list", Some('L'), &["list"]).about("list what the server at such a place has"),
+    Opt::value("shared", Some('e'), &["shared"])
+        .takes("NUM", "clients at a time (1); 0 is any number"),
+    Opt::value("format", Some('f'), &["format"])
+        .takes("FMT", "the format of the file (found by its first bytes)")
+        .words(FORMATS),
+    Opt::flag("persistent", Some('t'), &["persistent"])
+        .about("go on when the last client has left"),
+    Opt::flag("verbose", Some('v'), &["verbose"]).about("say how sessions end that end badly"),
+    Opt::value("object", None, &["object"]).takes("OBJECT", "define an object, such as a secret"),
+    Opt::flag("allocation-depth", Some('A'), &["allocation-depth"])
+        .about("show in which layer data is"),
+    Opt::value("export-name", Some('x'), &["export-name"])
+        .takes("NAME", "the name that clients ask for (the empty one)"),
+    Opt::value("description", Some('D'), &["description"]).takes("TEXT", "words about the export"),
+    Opt::value("tls-creds", None, &["tls-creds"])
+        .takes("ID", "TLS, which is not available in this version"),
+    Opt::value("tls-authz", None, &["tls-authz"])
+        .takes("ID", "TLS, which is not available in this version"),
+    Opt::value("tls-hostname", None, &["tls-hostname"])
+        .takes("NAME", "TLS, which is not available in this version"),
+    Opt::value("selinux-label", None, &["selinux-label"])
+        .takes("LABEL", "refused: labels are not available in this version"),
+    Opt::value("handshake-limit", None, &["handshake-limit"])
+        .takes("N", "seconds that a client may take to begin (10); 0 is for ever"),
+    Opt::flag("image-opts", None, &["image-opts"])
+        .about("the file is given as options of block drivers"),
+    Opt::value("trace", Some('T'), &["trace"])
+        .takes("SPEC", "accepted with a warning: there are no trace events"),
+    Opt::flag("fork", None, &["fork"]).about("go to the background once clients can come"),
+    Opt::value("pid-file", None, &["pid-file"])
+        .takes("PATH", "write the number of the process to a file")
+        .file(),
+    Opt::value("backing-policy", None, &["backing-policy"])
+        .takes(
+            "none|directory|any",
+            "which files the image may name as its backing file or data file (any)",
+        )
+        .words(BACKING_POLICY),
 ];
 
 /// Options that say something about the disk.

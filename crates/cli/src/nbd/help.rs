@@ -1,6 +1,8 @@
 //! Help and version.
 
-use crate::personality;
+use super::command_line::OPTIONS;
+use crate::manual::{Manual, Page};
+use crate::{native, personality};
 
 /// The version of the reference whose options these are.
 const FOLLOWS: &str = "10.0.2";
@@ -23,8 +25,37 @@ pub(super) fn version() -> String {
     format!("{first}\nLicensed under MIT or Apache-2.0\n")
 }
 
+const MANUAL: Manual = Manual {
+    forms: &["FILE", "--list"],
+    operands: &[("FILE", "the disk that is offered")],
+    notes: &["The server ends when its last client has left, or by SIGTERM, SIGINT or SIGHUP."],
+    examples: &[
+        ("nbd --socket /run/disk.sock disk.qcow2", "offer a disk to one client on this machine"),
+        (
+            "nbd --persistent --shared 0 --read-only --export-name disk disk.qcow2",
+            "to any number of clients, for reading",
+        ),
+        ("nbd --list --socket /run/disk.sock", "list what a server has"),
+    ],
+};
+
+/// What help tells about it.
+pub(crate) fn page() -> Page {
+    Page {
+        name: "nbd",
+        summary: "offer a disk to clients of the NBD protocol",
+        manual: &MANUAL,
+        options: OPTIONS.to_vec(),
+        common: Vec::new(),
+        words: Vec::new(),
+    }
+}
+
 /// How it is used.
 pub(super) fn usage() -> String {
+    if personality::is_native() {
+        return native::page_help(&page());
+    }
     let name = called();
     format!(
         "Usage: {name} [OPTIONS]... FILE

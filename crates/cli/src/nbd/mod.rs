@@ -18,6 +18,7 @@ mod serve;
 mod signals;
 
 use command_line::{CommandLine, Parsed};
+pub(crate) use help::page;
 
 use crate::disk::DiskError;
 use crate::out;

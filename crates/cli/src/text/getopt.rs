@@ -1,4 +1,4 @@
-//! Options of a command line by the rules of GNU `getopt_long`.
+//! Options of a command line by the rules of GNU `getopt_long`, and what help says about them.
 
 /// Whether an option takes a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,21 +22,48 @@ pub(crate) struct Opt {
     pub(crate) long: &'static [&'static str],
     /// Whether a value follows.
     pub(crate) arg: Arg,
+    /// What its value is called; empty where it has none.
+    pub(crate) value: &'static str,
+    /// What it means, in one line.
+    pub(crate) about: &'static str,
+    /// What its value can be.
+    pub(crate) values: Values,
+}
+
+/// What the value of an option can be, for the completion of command lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Values {
+    /// Anything.
+    Any,
+    /// The name of a file.
+    File,
+    /// One of these words.
+    Words(&'static [&'static str]),
 }
 
 impl Opt {
+    const NAMELESS: Self = Self {
+        id: "",
+        short: None,
+        long: &[],
+        arg: Arg::No,
+        value: "",
+        about: "",
+        values: Values::Any,
+    };
+
     /// A flag.
     pub(crate) const fn flag(
         id: &'static str,
         short: Option<char>,
         long: &'static [&'static str],
     ) -> Self {
-        Self { id, short, long, arg: Arg::No }
+        Self { id, short, long, arg: Arg::No, ..Self::NAMELESS }
     }
 
     /// An option with a long name and a value that may be left out.
     pub(crate) const fn maybe(id: &'static str, long: &'static [&'static str]) -> Self {
-        Self { id, short: None, long, arg: Arg::Maybe }
+        Self { id, short: None, long, arg: Arg::Maybe, ..Self::NAMELESS }
     }
 
     /// An option with a value.
@@ -45,7 +72,39 @@ impl Opt {
         short: Option<char>,
         long: &'static [&'static str],
     ) -> Self {
-        Self { id, short, long, arg: Arg::Yes }
+        Self { id, short, long, arg: Arg::Yes, ..Self::NAMELESS }
+    }
+
+    /// Says what a flag means.
+    pub(crate) const fn about(self, about: &'static str) -> Self {
+        Self { about, ..self }
+    }
+
+    /// Says what the value is called, and what the option means.
+    pub(crate) const fn takes(self, value: &'static str, about: &'static str) -> Self {
+        Self { value, about, ..self }
+    }
+
+    /// Says that the value is the name of a file.
+    pub(crate) const fn file(self) -> Self {
+        Self { values: Values::File, ..self }
+    }
+
+    /// Says that the value is one of these words, or often is.
+    pub(crate) const fn words(self, words: &'static [&'static str]) -> Self {
+        Self { values: Values::Words(words), ..self }
+    }
+
+    /// The option on a command line, as in `-f, --format FMT`.
+    pub(crate) fn form(&self) -> String {
+        let mut names: Vec<String> = self.short.iter().map(|letter| format!("-{letter}")).collect();
+        names.extend(self.long.iter().map(|name| format!("--{name}")));
+        let names = names.join(", ");
+        match self.arg {
+            Arg::No => names,
+            Arg::Yes => format!("{names} {}", self.value),
+            Arg::Maybe => format!("{names}[={}]", self.value),
+        }
     }
 }
 

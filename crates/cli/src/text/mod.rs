@@ -11,7 +11,7 @@ mod size;
 mod strerror;
 
 pub(crate) use dump::dump;
-pub(crate) use getopt::{Operands, Opt, Parsed, parse_options};
+pub(crate) use getopt::{Arg, Operands, Opt, Parsed, Values, parse_options};
 pub(crate) use human::human_size;
 pub(crate) use json::Json;
 pub(crate) use json_parse::parse_json;
