@@ -11,6 +11,7 @@ mod job;
 mod launch;
 mod libtest;
 mod oracle;
+mod package;
 mod stages;
 mod tally;
 mod targets;
@@ -42,6 +43,8 @@ usage: cargo xtask COMMAND
   fuzz smoke          every fuzz target for some seconds, and a canary that must fail
   conformance PATH [ARGS]
                       QEMU's own tests in PATH against the release build
+  package [--install-cargo-deb]
+                      manual pages, completions and links, and a Debian package where cargo-deb is
   oracle              find or fetch the qemu-img to compare with, print its folder
 ";
 
@@ -79,6 +82,7 @@ fn dispatch() -> Result<bool> {
         "sim" => launch::sim(&workspace, &rest),
         "fuzz" => fuzz::run(&workspace, &rest),
         "conformance" => conformance::run(&workspace, &rest),
+        "package" => package::run(&workspace, &rest),
         "oracle" => oracle::run(&workspace, &rest),
         other => bail!("no command {other:?}; `cargo xtask help` lists them"),
     }
