@@ -163,7 +163,8 @@ fn another_context_can_be_asked_about() {
     running.storage().write_at(HostOffset::new(block), &[1; BLOCK]).expect("a write");
     let target = running.target("disk");
     let context = |name: &str| {
-        let options = ConnectOptions { context: Some(name.to_owned()) };
+        let options =
+            ConnectOptions { context: Some(name.to_owned()), ..ConnectOptions::default() };
         let client = Client::connect_with(&target, &options).expect("the server is there");
         NbdStorage::lasting(client, target.clone(), options, Duration::ZERO)
     };
@@ -257,7 +258,7 @@ fn refusals_have_the_words_of_both_sides() {
 fn exports_are_listed() {
     let words = Some("my disk".to_owned());
     let running = Running::start(ExportSettings { description: words, ..settings("disk") });
-    let listed = list(&running.target("").address).expect("the server is there");
+    let listed = list(&running.target("").address, None).expect("the server is there");
     let [export] = &listed[..] else { panic!("{listed:?}") };
     assert_eq!((export.name.as_str(), export.contexts.len()), ("disk", 3));
     let facts = export.facts.as_ref().expect("the server says");

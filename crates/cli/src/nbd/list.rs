@@ -44,7 +44,7 @@ pub(super) fn run(place: &Place) -> Outcome<()> {
             return Err(Failure::message("List mode is incompatible with socket activation"));
         }
     };
-    let exports = list(&address).map_err(|error| nbd_error(&error))?;
+    let exports = list(&address, None).map_err(|error| nbd_error(&error))?;
     say!("exports available: {}\n", exports.len());
     for export in exports {
         say!(" export: '{}'\n", export.name);

@@ -72,7 +72,7 @@ pub(super) fn open(mut options: Options, flags: &OpenFlags) -> Result<FileNode, 
             "Block protocol 'nbd' doesn't support the option '{unknown}'"
         )));
     }
-    let connecting = ConnectOptions { context };
+    let connecting = ConnectOptions { context, ..ConnectOptions::default() };
     let client = connect(&target, &connecting, wait)?;
     if connecting.context.is_some() && client.facts().context.is_none() {
         return Err(DiskError::invalid("Could not open image: Invalid argument"));
@@ -193,7 +193,9 @@ fn connect(target: &Target, options: &ConnectOptions, wait: Duration) -> Result<
     loop {
         match Client::connect_with(target, options) {
             Ok(client) => return Ok(client),
-            Err(ClientError::Connect { .. } | ClientError::Io(_)) if begin.elapsed() < wait => {
+            Err(ClientError::Connect { .. } | ClientError::Io(_) | ClientError::Reply(_))
+                if begin.elapsed() < wait =>
+            {
                 std::thread::sleep(AGAIN.min(wait.saturating_sub(begin.elapsed())));
             }
             Err(error) => return Err(in_words(&error)),
@@ -219,11 +221,19 @@ pub(crate) fn in_words(error: &ClientError) -> DiskError {
                 refused.with_hint(format!("server reported: {text}"))
             }
         }
-        ClientError::Io(source) => {
-            DiskError::from(source).prefixed("Failed to read initial magic: ")
-        }
+        ClientError::Io(source) => cut_off(source).prefixed("Failed to read initial magic: "),
+        ClientError::Reply(source) => cut_off(source).prefixed("Failed to read option reply: "),
+        ClientError::Security(source) => DiskError::from(source),
         ClientError::Protocol(_) => DiskError::invalid(error.to_string()),
     }
+}
+
+/// The reference's words for a connection that ends too early.
+fn cut_off(error: &std::io::Error) -> DiskError {
+    if error.kind() == std::io::ErrorKind::UnexpectedEof && error.get_ref().is_none() {
+        return DiskError::invalid("Unexpected end-of-file before all data were read");
+    }
+    DiskError::from(error)
 }
 
 /// The node in its canonical form.

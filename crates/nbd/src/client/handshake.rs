@@ -1,6 +1,6 @@
 //! The client's half of the handshake.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
@@ -29,25 +29,37 @@ pub(super) struct Talk<S> {
     pub(super) framing: Framing,
 }
 
+/// Hears the server's first words and answers them; whether it pads old replies.
+pub(super) fn begin<S: Read + Write>(mut stream: S) -> Result<bool, ClientError> {
+    let mut hello = Hello::new_zeroed();
+    stream.read_exact(hello.as_mut_bytes())?;
+    if hello.magic.get() != HELLO_MAGIC {
+        return Err(ClientError::Protocol("bad initial magic received"));
+    }
+    if hello.option_magic.get() != OPTION_MAGIC {
+        return Err(ClientError::Protocol("bad option magic received"));
+    }
+    let offered = hello.flags.get();
+    if offered & handshake::FIXED_NEWSTYLE == 0 {
+        return Err(ClientError::Protocol("the server has no fixed newstyle handshake"));
+    }
+    let flags = offered & (handshake::FIXED_NEWSTYLE | handshake::NO_ZEROES);
+    stream.write_all(&u32::from(flags).to_be_bytes())?;
+    Ok(flags & handshake::NO_ZEROES == 0)
+}
+
 impl<S: Read + Write> Talk<S> {
-    /// Hears the server's first words.
-    pub(super) fn begin(mut stream: S) -> Result<Self, ClientError> {
-        let mut hello = Hello::new_zeroed();
-        stream.read_exact(hello.as_mut_bytes())?;
-        if hello.magic.get() != HELLO_MAGIC {
-            return Err(ClientError::Protocol("bad initial magic received"));
+    /// Options come next.
+    pub(super) fn new(stream: S, padded: bool) -> Self {
+        Self { stream, padded, framing: Framing::Simple }
+    }
+
+    /// Asks the server to make the connection secure; that has to be done next.
+    pub(super) fn start_tls(&mut self) -> Result<(), ClientError> {
+        match &self.ask(option::STARTTLS, &[])?[..] {
+            [] => Ok(()),
+            _ => Err(ClientError::Protocol("an unexpected reply to an option")),
         }
-        if hello.option_magic.get() != OPTION_MAGIC {
-            return Err(ClientError::Protocol("bad option magic received"));
-        }
-        let offered = hello.flags.get();
-        if offered & handshake::FIXED_NEWSTYLE == 0 {
-            return Err(ClientError::Protocol("the server has no fixed newstyle handshake"));
-        }
-        let flags = offered & (handshake::FIXED_NEWSTYLE | handshake::NO_ZEROES);
-        stream.write_all(&u32::from(flags).to_be_bytes())?;
-        let padded = flags & handshake::NO_ZEROES == 0;
-        Ok(Self { stream, padded, framing: Framing::Simple })
     }
 
     /// Asks for the best framing that the server has.
@@ -60,9 +72,6 @@ impl<S: Read + Write> Talk<S> {
                 Ok(_) => {
                     self.framing = framing;
                     return Ok(());
-                }
-                Err(ClientError::Refused { kind, .. }) if kind == option_reply::ERR_TLS_REQD => {
-                    return Err(refused(number, kind, &[]));
                 }
                 Err(ClientError::Refused { .. }) => {}
                 Err(error) => return Err(error),
@@ -196,9 +205,9 @@ impl<S: Read + Write> Talk<S> {
     fn old_go(&mut self, name: &str) -> Result<ExportFacts, ClientError> {
         self.send(option::EXPORT_NAME, name.as_bytes())?;
         let mut reply = ExportReply::new_zeroed();
-        self.stream.read_exact(reply.as_mut_bytes())?;
+        self.stream.read_exact(reply.as_mut_bytes()).map_err(ClientError::Reply)?;
         if self.padded {
-            self.stream.read_exact(&mut [0; PADDING])?;
+            self.stream.read_exact(&mut [0; PADDING]).map_err(ClientError::Reply)?;
         }
         let (size, flags) = (reply.size.get(), reply.flags.get());
         Ok(ExportFacts { size, flags, ..ExportFacts::default() })
@@ -213,13 +222,26 @@ impl<S: Read + Write> Talk<S> {
         Ok(self.stream.write_all(&bytes)?)
     }
 
+    /// Why nothing can be sent: a server that ended may have said it.
+    fn told_why(&mut self, error: ClientError) -> ClientError {
+        match error {
+            ClientError::Io(ended) if ended.kind() == io::ErrorKind::BrokenPipe => {
+                let said = self.stream.read_exact(&mut [0]);
+                ClientError::Reply(said.err().unwrap_or(ended))
+            }
+            error => error,
+        }
+    }
+
     /// Sends an option and returns all replies before the last.
     fn ask(&mut self, number: u32, data: &[u8]) -> Result<Vec<(u32, Vec<u8>)>, ClientError> {
-        self.send(number, data)?;
+        if let Err(error) = self.send(number, data) {
+            return Err(self.told_why(error));
+        }
         let mut replies = Vec::new();
         for _ in 0..MAX_REPLIES {
             let mut header = OptionReply::new_zeroed();
-            self.stream.read_exact(header.as_mut_bytes())?;
+            self.stream.read_exact(header.as_mut_bytes()).map_err(ClientError::Reply)?;
             if header.magic.get() != OPTION_REPLY_MAGIC || header.option.get() != number {
                 return Err(ClientError::Protocol("an unexpected reply to an option"));
             }
@@ -228,7 +250,7 @@ impl<S: Read + Write> Talk<S> {
                 return Err(ClientError::Protocol("a long reply to an option"));
             }
             let mut reply = vec![0; len as usize];
-            self.stream.read_exact(&mut reply)?;
+            self.stream.read_exact(&mut reply).map_err(ClientError::Reply)?;
             match kind {
                 option_reply::ACK if reply.is_empty() => return Ok(replies),
                 option_reply::ACK => {

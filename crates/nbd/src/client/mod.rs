@@ -4,12 +4,14 @@ mod address;
 mod answer;
 mod connection;
 mod handshake;
+mod line;
 mod storage;
 mod transfer;
 
 use std::io;
 use std::net::{TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 
 use thiserror::Error;
 
@@ -19,8 +21,10 @@ pub use transfer::Client;
 
 use crate::numbers::{MAX_PAYLOAD, option, option_reply};
 use crate::request::Framing;
+use crate::security::Security;
 use crate::socket::Socket;
 use handshake::Talk;
+use line::Line;
 
 /// Why there is no connection to an export.
 #[derive(Debug, Error)]
@@ -49,6 +53,12 @@ pub enum ClientError {
     /// The connection failed.
     #[error("Failed to read data: {0}")]
     Io(#[from] io::Error),
+    /// The connection failed while the server should answer an option.
+    #[error("Failed to read option reply: {0}")]
+    Reply(io::Error),
+    /// The connection could not be made secure.
+    #[error("{0}")]
+    Security(io::Error),
 }
 
 /// What a refusal means, in the words of messages.
@@ -73,7 +83,9 @@ fn refusal(number: u32, kind: u32) -> String {
         option_reply::ERR_PLATFORM => {
             format!("Server lacks support for option {number} ({name})")
         }
-        option_reply::ERR_TLS_REQD => format!("Server requires TLS for option {number} ({name})"),
+        option_reply::ERR_TLS_REQD => {
+            format!("TLS negotiation required before option {number} ({name})")
+        }
         option_reply::ERR_SHUTDOWN => {
             format!("Server shutting down before option {number} ({name})")
         }
@@ -121,10 +133,12 @@ impl Default for ExportFacts {
 }
 
 /// What a client wants of a connection besides the export.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct ConnectOptions {
     /// The metadata context that [`Client::extent_at`] tells about; without it that about holes.
     pub context: Option<String>,
+    /// What makes the connection secure. With it nothing is asked of a server that cannot be.
+    pub security: Option<Arc<dyn Security>>,
 }
 
 /// An export in a list.
@@ -153,13 +167,30 @@ fn connect(address: &Address) -> Result<Socket, ClientError> {
     connected.map_err(|source| ClientError::Connect { address: address.clone(), source })
 }
 
-/// Lists the exports of a server.
+/// Connects to a server and hears its first words, and makes the connection secure where that is wanted.
+/// Returns whether the server pads old replies as well.
+fn open(address: &Address, security: Option<&dyn Security>) -> Result<(Line, bool), ClientError> {
+    let line = Line::bare(connect(address)?);
+    let padded = handshake::begin(&line)?;
+    match security {
+        None => Ok((line, padded)),
+        Some(security) => {
+            Talk::new(&line, padded).start_tls()?;
+            Ok((line.secured(security)?, padded))
+        }
+    }
+}
+
+/// Lists the exports of a server, over a connection that is made secure by `security` if there is any.
 ///
 /// # Errors
 /// It cannot be reached, or does not want to say.
-pub fn list(address: &Address) -> Result<Vec<ListedExport>, ClientError> {
-    let socket = connect(address)?;
-    let mut talk = Talk::begin(&socket)?;
+pub fn list(
+    address: &Address,
+    security: Option<&dyn Security>,
+) -> Result<Vec<ListedExport>, ClientError> {
+    let (line, padded) = open(address, security)?;
+    let mut talk = Talk::new(&line, padded);
     talk.choose_framing()?;
     let mut listed = Vec::new();
     for (name, words) in talk.list()? {
@@ -181,5 +212,6 @@ pub fn list(address: &Address) -> Result<Vec<ListedExport>, ClientError> {
         listed.push(ListedExport { name, facts, contexts });
     }
     talk.abort();
+    line.close();
     Ok(listed)
 }

@@ -5,19 +5,19 @@
 //! another. A request that is alone wakes nobody.
 
 use std::collections::HashMap;
-use std::io::{self, IoSlice, Write};
+use std::io::{self, IoSlice};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::answer::{Answer, Header};
 use super::handshake::Talk;
-use super::{ClientError, ConnectOptions, ExportFacts, Target, connect};
+use super::line::Line;
+use super::{ClientError, ConnectOptions, ExportFacts, Target, open};
 use crate::buffers::Buffers;
 use crate::errno::Errno;
 use crate::input::Input;
 use crate::numbers::{command, command_flag, transmission};
 use crate::request::{Framing, Request};
 use crate::server::Extent;
-use crate::socket::Socket;
 
 /// An export of a server.
 ///
@@ -25,11 +25,11 @@ use crate::socket::Socket;
 /// All methods take `&self`; requests of several threads are under way together.
 pub struct Client {
     facts: ExportFacts,
-    socket: Socket,
+    line: Line,
     /// Held while a request goes out.
     sending: Mutex<()>,
     /// With whoever reads the connection.
-    input: Mutex<Input<Socket>>,
+    input: Mutex<Input<Line>>,
     state: Mutex<State>,
     changed: Condvar,
     buffers: Buffers,
@@ -67,14 +67,14 @@ impl Client {
     /// # Errors
     /// As for [`Client::connect`].
     pub fn connect_with(target: &Target, options: &ConnectOptions) -> Result<Self, ClientError> {
-        let socket = connect(&target.address)?;
-        let mut talk = Talk::begin(&socket)?;
+        let (line, padded) = open(&target.address, options.security.as_deref())?;
+        let mut talk = Talk::new(&line, padded);
         talk.choose_framing()?;
         let facts = talk.go(&target.export, options.context.as_deref())?;
-        let input = Mutex::new(Input::new(socket.try_clone()?));
+        let input = Mutex::new(Input::new(line.clone()));
         Ok(Self {
             facts,
-            socket,
+            line,
             sending: Mutex::default(),
             input,
             state: Mutex::default(),
@@ -174,7 +174,7 @@ impl Client {
     /// Ends the connection: nothing is sent any more, and nobody waits.
     fn give_up(&self) -> io::Error {
         self.state().broken = true;
-        self.socket.shutdown();
+        self.line.shutdown();
         self.changed.notify_all();
         gone()
     }
@@ -204,7 +204,7 @@ impl Client {
         request.encode(self.facts.framing, &mut header);
         let sent = {
             let _held = self.sending.lock().unwrap_or_else(PoisonError::into_inner);
-            send(&self.socket, &header, payload)
+            self.line.send(&header, payload)
         };
         if sent.is_err() {
             self.give_up();
@@ -271,27 +271,10 @@ impl Drop for Client {
         bye.encode(self.facts.framing, &mut bytes);
         if !self.broken() {
             // The server may be gone already.
-            let _ = (&self.socket).write_all(&bytes);
+            let _ = self.line.send(&bytes, &[]);
+            self.line.close();
         }
     }
-}
-
-/// Sends a header and what belongs to it in one piece.
-fn send(mut socket: &Socket, header: &[u8], payload: &[IoSlice<'_>]) -> io::Result<()> {
-    let mut parts = Vec::with_capacity(payload.len() + 1);
-    parts.push(IoSlice::new(header));
-    parts.extend_from_slice(payload);
-    let mut parts = &mut parts[..];
-    IoSlice::advance_slices(&mut parts, 0);
-    while !parts.is_empty() {
-        match socket.write_vectored(parts) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(sent) => IoSlice::advance_slices(&mut parts, sent),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
 }
 
 /// What every request gets once the connection is of no use.

@@ -37,6 +37,31 @@ pub enum Negotiated {
     Go(Handshake),
     /// The client asked for what it wanted to know, and left.
     Left,
+    /// The connection is to be made secure, and the handshake goes on in that. Only where the server has
+    /// [`Server::security`].
+    Secure(Opening),
+}
+
+/// What stays of a handshake when the connection becomes secure: what the first words were. Options that
+/// were settled before do not count any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opening {
+    fixed: bool,
+    padded: bool,
+}
+
+impl Opening {
+    /// Goes on with the handshake over the secure connection.
+    ///
+    /// # Errors
+    /// As for [`negotiate`].
+    pub fn go_on<S: Read + Write>(
+        &self,
+        server: &Server,
+        stream: &mut S,
+    ) -> Result<Negotiated, SessionError> {
+        Talk::new(server, stream, self, true).run()
+    }
 }
 
 /// Speaks with a client until it has chosen an export.
@@ -57,15 +82,11 @@ pub fn negotiate<S: Read + Write>(
     if client & !u32::from(flags) != 0 {
         return Err(SessionError::Protocol("unknown handshake flags"));
     }
-    let talk = Talk {
-        server,
-        stream,
+    let opening = Opening {
         fixed: client & u32::from(handshake::FIXED_NEWSTYLE) != 0,
         padded: client & u32::from(handshake::NO_ZEROES) == 0,
-        framing: Framing::Simple,
-        chosen: None,
     };
-    talk.run()
+    Talk::new(server, stream, &opening, false).run()
 }
 
 /// A handshake under way.
@@ -74,12 +95,24 @@ struct Talk<'a, S> {
     stream: &'a mut S,
     fixed: bool,
     padded: bool,
+    secure: bool,
     framing: Framing,
     /// The export and the contexts of it that the client chose.
     chosen: Option<(usize, Vec<usize>)>,
 }
 
-impl<S: Read + Write> Talk<'_, S> {
+impl<'a, S: Read + Write> Talk<'a, S> {
+    fn new(server: &'a Server, stream: &'a mut S, opening: &Opening, secure: bool) -> Self {
+        let Opening { fixed, padded } = *opening;
+        Self { server, stream, fixed, padded, secure, framing: Framing::Simple, chosen: None }
+    }
+
+    /// Whether an option has to wait until the connection is secure.
+    fn comes_too_early(&self, option: u32) -> bool {
+        let waits = !matches!(option, option::STARTTLS | option::ABORT);
+        waits && !self.secure && self.server.security.is_some()
+    }
+
     fn run(mut self) -> Result<Negotiated, SessionError> {
         loop {
             let mut header = OptionHeader::new_zeroed();
@@ -91,7 +124,16 @@ impl<S: Read + Write> Talk<'_, S> {
             if !self.fixed && option != option::EXPORT_NAME {
                 return Err(SessionError::Protocol("an option that the client did not announce"));
             }
-            let Some(data) = self.option_data(len)? else {
+            let data = self.option_data(len)?;
+            if self.comes_too_early(option) {
+                if option == option::EXPORT_NAME {
+                    return Err(SessionError::Insecure);
+                }
+                let text = format!("Option {option:#x} not permitted before TLS");
+                self.refuse(option, option_reply::ERR_TLS_REQD, &text)?;
+                continue;
+            }
+            let Some(data) = data else {
                 self.refuse(option, option_reply::ERR_TOO_BIG, "option payload is too long")?;
                 continue;
             };
@@ -129,8 +171,17 @@ impl<S: Read + Write> Talk<'_, S> {
                     }
                     _ => self.switch(option, Framing::Extended)?,
                 },
-                option::STARTTLS if data.is_empty() => {
+                option::STARTTLS if data.is_empty() && self.secure => {
+                    self.refuse(option, option_reply::ERR_INVALID, "TLS already enabled")?;
+                }
+                option::STARTTLS if data.is_empty() && self.server.security.is_none() => {
                     self.refuse(option, option_reply::ERR_POLICY, "TLS not configured")?;
+                }
+                option::STARTTLS if data.is_empty() => {
+                    // Nothing behind this option was read: what follows comes through TLS or not at all.
+                    self.reply(option, option_reply::ACK, &[])?;
+                    let Self { fixed, padded, .. } = self;
+                    return Ok(Negotiated::Secure(Opening { fixed, padded }));
                 }
                 option::LIST
                 | option::STRUCTURED_REPLY

@@ -14,9 +14,10 @@ use thiserror::Error;
 
 pub use accept::{AcceptOptions, Waker, accept};
 pub use export::{BlockSizes, Export, ExportSettings, Extent, Zeroes};
-pub use handshake::{Handshake, Negotiated, negotiate};
+pub use handshake::{Handshake, Negotiated, Opening, negotiate};
 pub use transmission::transmit;
 
+use crate::security::{FAREWELL, Link, Security, Through};
 use crate::socket::{Socket, Timed};
 use export::Exported;
 
@@ -38,6 +39,13 @@ pub enum SessionError {
     /// The handshake took too long.
     #[error("the handshake took too long")]
     Slow,
+    /// The client asked for an export before the connection was secure, in the way that has no answer
+    /// for it.
+    #[error("Option 0x1 not permitted before TLS")]
+    Insecure,
+    /// The connection could not be made secure.
+    #[error("{0}")]
+    Security(io::Error),
 }
 
 impl From<io::Error> for SessionError {
@@ -57,6 +65,7 @@ impl From<io::Error> for SessionError {
 pub struct Server {
     exports: Vec<Exported>,
     handshake_limit: Option<Duration>,
+    security: Option<Arc<dyn Security>>,
 }
 
 impl Server {
@@ -80,6 +89,13 @@ impl Server {
         self
     }
 
+    /// What makes connections secure; a client then has to begin that before it can ask for anything.
+    #[must_use]
+    pub fn security(mut self, security: Option<Arc<dyn Security>>) -> Self {
+        self.security = security;
+        self
+    }
+
     fn find(&self, name: &[u8]) -> Option<usize> {
         self.exports.iter().position(|export| export.settings.name.as_bytes() == name)
     }
@@ -93,10 +109,44 @@ impl Server {
     /// The client did not end the session itself.
     pub fn serve(&self, socket: &Socket, chosen: &mut dyn FnMut()) -> Result<(), SessionError> {
         let deadline = self.handshake_limit.map(|limit| Instant::now() + limit);
-        let negotiated = negotiate(self, &mut Timed::new(socket, deadline))?;
-        let Negotiated::Go(handshake) = negotiated else { return Ok(()) };
-        socket.set_timeout(None)?;
-        chosen();
-        transmit(self, &handshake, socket, socket, &|| socket.shutdown())
+        match negotiate(self, &mut Timed::new(socket, deadline))? {
+            Negotiated::Left => Ok(()),
+            Negotiated::Secure(opening) => self.serve_secure(&opening, socket, deadline, chosen),
+            Negotiated::Go(handshake) => {
+                socket.set_timeout(None)?;
+                chosen();
+                transmit(self, &handshake, socket, socket, &|| socket.shutdown())
+            }
+        }
+    }
+
+    /// The rest of a session whose client wants the connection to be secure.
+    fn serve_secure(
+        &self,
+        opening: &Opening,
+        socket: &Socket,
+        deadline: Option<Instant>,
+        chosen: &mut dyn FnMut(),
+    ) -> Result<(), SessionError> {
+        let security = self.security.as_ref().ok_or(SessionError::Insecure)?;
+        let link = Arc::new(Link::new(socket.try_clone()?));
+        link.set_deadline(deadline)?;
+        let channel = security.secure(Arc::clone(&link)).map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => SessionError::Slow,
+            _ => SessionError::Security(error),
+        })?;
+        let mut stream = Through(&*channel);
+        let ended = match opening.go_on(self, &mut stream)? {
+            Negotiated::Go(handshake) => {
+                link.set_deadline(None)?;
+                chosen();
+                transmit(self, &handshake, stream, stream, &|| socket.shutdown())
+            }
+            Negotiated::Left | Negotiated::Secure(_) => Ok(()),
+        };
+        // A client that does not listen is not waited for.
+        link.set_deadline(Some(Instant::now() + FAREWELL))?;
+        channel.close();
+        ended
     }
 }
