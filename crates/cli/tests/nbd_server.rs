@@ -285,6 +285,18 @@ fn refusals_are_those_of_the_real_server() -> TestResult {
         "-L -k @",
         "--tls-authz=x i.qcow2",
         "--tls-hostname=x i.qcow2",
+        "--tls-creds=x i.qcow2",
+        "--tls-creds=x --selinux-label=x i.qcow2",
+        "--tls-creds=x -f raw --image-opts i.qcow2",
+        "--tls-creds=x --tls-hostname=x i.qcow2",
+        "--object secret,id=x,data=y --tls-creds=x i.qcow2",
+        "-L -k @ --tls-creds=x",
+        "-L -k @ --tls-creds=x --tls-authz=x",
+        "-L -k @ --tls-authz=x",
+        "-L -k @ --tls-hostname=x",
+        "--object tls-creds-x509,id=a i.qcow2",
+        "--object tls-creds-x509,id=a,dir=/nowhere i.qcow2",
+        "--object authz-list-file,id=a,filename=x i.qcow2",
         "--object secret,id=a i.qcow2",
         "--object nosuch,id=a i.qcow2",
     ] {
@@ -437,7 +449,6 @@ fn what_is_not_there_is_refused_in_words() -> TestResult {
     for (words, reason) in [
         (&["-c", "/dev/nbd0", "x"][..], "option '--connect' is not available in this version"),
         (&["-d", "/dev/nbd0"], "option '--disconnect' is not available in this version"),
-        (&["--tls-creds=x", "x"], "TLS is not available in this version"),
     ] {
         let output = server_command(Path::new(OURS)).args(words).output()?;
         assert_eq!(text(&output), format!("qemu-nbd: {reason}\n[1]\n"));

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use holstein_nbd::numbers::MAX_STRING;
+use holstein_tls::{TlsClient, TlsServer};
 
 use super::activation::Activation;
+use super::tls::Tls;
 use super::{Failure, Outcome, help};
 use crate::img::SnapshotWord;
 use crate::node::{CacheMode, ImageRef, OpenFlags, choose_backing_policy};
@@ -65,11 +67,11 @@ pub(super) const OPTIONS: &[Opt] = &[
         .takes("NAME", "the name that clients ask for (the empty one)"),
     Opt::value("description", Some('D'), &["description"]).takes("TEXT", "words about the export"),
     Opt::value("tls-creds", None, &["tls-creds"])
-        .takes("ID", "TLS, which is not available in this version"),
+        .takes("ID", "speak TLS with these credentials, and nothing else"),
     Opt::value("tls-authz", None, &["tls-authz"])
-        .takes("ID", "TLS, which is not available in this version"),
+        .takes("ID", "rules about the names of clients that may come in"),
     Opt::value("tls-hostname", None, &["tls-hostname"])
-        .takes("NAME", "TLS, which is not available in this version"),
+        .takes("NAME", "with --list, the name in the server's certificate"),
     Opt::value("selinux-label", None, &["selinux-label"])
         .takes("LABEL", "refused: labels are not available in this version"),
     Opt::value("handshake-limit", None, &["handshake-limit"])
@@ -150,16 +152,18 @@ pub(super) struct CommandLine {
     pub(super) pid_file: Option<String>,
     /// Say more.
     pub(super) verbose: bool,
-    /// Secrets.
+    /// Objects.
     pub(super) objects: Objects,
+    /// What makes connections secure.
+    pub(super) tls: Option<TlsServer>,
 }
 
 /// What a command line asks for.
 pub(super) enum Parsed {
     /// To serve an image.
     Serve(Box<CommandLine>),
-    /// To list what another server has.
-    List(Place),
+    /// To list what another server has, over a connection that is made secure where that is wanted.
+    List(Place, Option<TlsClient>),
     /// A text, which was printed.
     Done,
 }
@@ -179,7 +183,7 @@ struct Pieces {
     list: bool,
     /// Something was said about the disk.
     about_disk: bool,
-    tls: Vec<&'static str>,
+    tls: Tls,
     selinux: bool,
 }
 
@@ -239,20 +243,10 @@ impl Pieces {
     }
 
     fn check(&self) -> Outcome<()> {
-        let tls = |option: &str| self.tls.contains(&option);
-        match () {
-            () if tls("tls-creds") => Err(Failure::message("TLS is not available in this version")),
-            () if tls("tls-authz") => {
-                Err(Failure::message("--tls-authz is not permitted without --tls-creds"))
-            }
-            () if tls("tls-hostname") => {
-                Err(Failure::message("--tls-hostname is not permitted without --tls-creds"))
-            }
-            () if self.selinux => {
-                Err(Failure::message("SELinux support not enabled in this binary"))
-            }
-            () => Ok(()),
+        if self.selinux {
+            return Err(Failure::message("SELinux support not enabled in this binary"));
         }
+        Ok(())
     }
 
     fn place(&mut self, activation: Activation) -> Outcome<Place> {
@@ -387,7 +381,9 @@ impl CommandLine {
                 }
                 self.description = Some(value);
             }
-            "tls-creds" | "tls-authz" | "tls-hostname" => pieces.tls.push(id),
+            "tls-creds" => pieces.tls.credentials = Some(value),
+            "tls-authz" => pieces.tls.authorization = Some(value),
+            "tls-hostname" => pieces.tls.host = Some(value),
             "selinux-label" => pieces.selinux = true,
             "handshake-limit" => {
                 let limit = parse_c_integer(&value).and_then(|limit| u32::try_from(limit).ok());
@@ -413,14 +409,18 @@ impl CommandLine {
                 let text = "List mode is incompatible with per-device settings";
                 return Err(Failure::message(text));
             }
+            let tls = std::mem::take(&mut pieces.tls).client(&self.objects)?;
             pieces.check()?;
-            return Ok(Parsed::List(pieces.place(Activation::of_environment()?)?));
+            let place = pieces.place(Activation::of_environment()?)?;
+            let tls = tls.map(|tls| tls.to(&place));
+            return Ok(Parsed::List(place, tls));
         }
         let [file] = operands else {
             let hint = format!("Try `{} --help' for more information.", help::called());
             let error = crate::disk::DiskError::invalid("Invalid number of arguments");
             return Err(error.with_hint(hint).into());
         };
+        self.tls = pieces.tls.server(&self.objects)?;
         pieces.check()?;
         self.place = pieces.place(Activation::of_environment()?)?;
         self.image = pieces.image(file)?;
@@ -453,6 +453,7 @@ impl Default for CommandLine {
             pid_file: None,
             verbose: false,
             objects: Objects::default(),
+            tls: None,
         }
     }
 }
@@ -465,12 +466,13 @@ mod tests {
         let arguments: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
         match CommandLine::parse(&arguments)? {
             Parsed::Serve(line) => Ok(*line),
-            Parsed::List(_) | Parsed::Done => Err(Failure::message("a text")),
+            Parsed::List(..) | Parsed::Done => Err(Failure::message("a text")),
         }
     }
 
     fn refused(line: &str) -> String {
-        parse(line).err().map(|failure| failure.error.to_string()).unwrap_or_default()
+        let failure = parse(line).err();
+        failure.map(|failure| format!("{}{}", failure.prefix, failure.error)).unwrap_or_default()
     }
 
     #[test]
@@ -507,6 +509,18 @@ mod tests {
             ("--handshake-limit=x a", "Invalid handshake limit 'x'"),
             ("--tls-authz=x a", "--tls-authz is not permitted without --tls-creds"),
             ("--tls-hostname=x a", "--tls-hostname is not permitted without --tls-creds"),
+            ("--tls-creds=x a", "Failed to get TLS creds: No TLS credentials with id 'x'"),
+            (
+                "--object secret,id=s,data=x --tls-creds=s a",
+                "Failed to get TLS creds: Object with id 's' is not TLS credentials",
+            ),
+            ("--tls-creds=x --tls-hostname=y a", "TLS hostname is only supported with export list"),
+            (
+                "-L --tls-creds=x --tls-authz=y",
+                "TLS authorization is incompatible with export list",
+            ),
+            ("-L --tls-creds=x", "Failed to get TLS creds: No TLS credentials with id 'x'"),
+            ("-L --tls-hostname=x", "--tls-hostname is not permitted without --tls-creds"),
         ] {
             assert_eq!(refused(line), text, "{line}");
         }

@@ -94,6 +94,9 @@ What:
       --discard MODE        what becomes of discards: ignore or unmap
       --detect-zeroes MODE  what becomes of zeros: off, on or unmap
       --object OBJECT       define an object, such as a secret
+      --tls-creds ID        speak TLS with these credentials, and nothing else
+      --tls-authz ID        rules about the names of clients that may come in
+      --tls-hostname NAME   with -L, the name in the server's certificate
   -T, --trace SPEC          accepted with a warning: there are no trace events
   -h, --help                show this text and exit
   -V, --version             show the version and exit

@@ -1,7 +1,8 @@
 //! `-L`: what another server exports.
 
 use holstein_nbd::numbers::transmission;
-use holstein_nbd::{Address, ExportFacts, Framing, list};
+use holstein_nbd::{Address, ExportFacts, Framing, Security, list};
+use holstein_tls::TlsClient;
 
 use super::command_line::Place;
 use super::{Failure, Outcome};
@@ -28,7 +29,7 @@ const FLAGS: [(u16, &str); 12] = [
 ///
 /// # Errors
 /// It cannot be reached, or does not say.
-pub(super) fn run(place: &Place) -> Outcome<()> {
+pub(super) fn run(place: &Place, tls: Option<&TlsClient>) -> Outcome<()> {
     let address = match place {
         Place::Path(path) => Address::Unix(path.into()),
         Place::Port(host, port) => {
@@ -44,7 +45,8 @@ pub(super) fn run(place: &Place) -> Outcome<()> {
             return Err(Failure::message("List mode is incompatible with socket activation"));
         }
     };
-    let exports = list(&address, None).map_err(|error| nbd_error(&error))?;
+    let security = tls.map(|tls| tls as &dyn Security);
+    let exports = list(&address, security).map_err(|error| nbd_error(&error))?;
     say!("exports available: {}\n", exports.len());
     for export in exports {
         say!(" export: '{}'\n", export.name);

@@ -16,6 +16,7 @@ mod list;
 mod pid_file;
 mod serve;
 mod signals;
+mod tls;
 
 use command_line::{CommandLine, Parsed};
 pub(crate) use help::page;
@@ -58,7 +59,7 @@ pub(crate) fn run(arguments: &[String]) -> u8 {
             background::start(line.verbose)
         }
         Parsed::Serve(line) => serve::serve(*line).map(|()| 0),
-        Parsed::List(place) => list::run(&place).map(|()| 0),
+        Parsed::List(place, tls) => list::run(&place, tls.as_ref()).map(|()| 0),
         Parsed::Done => Ok(0),
     });
     outcome.unwrap_or_else(|Failure { prefix, error }| {

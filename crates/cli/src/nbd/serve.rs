@@ -6,7 +6,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::sync::Arc;
 
 use holstein_nbd::{
-    AcceptOptions, Context, ExportSettings, Listener, Server, SessionError, Waker, accept,
+    AcceptOptions, Context, ExportSettings, Listener, Security, Server, SessionError, Waker, accept,
 };
 
 use super::command_line::{CommandLine, Place};
@@ -58,7 +58,11 @@ pub(super) fn serve(line: CommandLine) -> Outcome<()> {
         ..ExportSettings::default()
     };
     let shared: Arc<dyn holstein_nbd::Export> = Arc::clone(&export) as _;
-    let server = Server::new().handshake_limit(line.handshake_limit).export(shared, settings);
+    let security = line.tls.map(|tls| Arc::new(tls) as Arc<dyn Security>);
+    let server = Server::new()
+        .handshake_limit(line.handshake_limit)
+        .security(security)
+        .export(shared, settings);
     let waker = Arc::new(Waker::new().map_err(|error| Failure::prefixed("", error))?);
     signals::end_by(&waker).map_err(|error| Failure::prefixed("", error))?;
     let _pid_file = line.pid_file.as_deref().map(PidFile::write).transpose()?;
@@ -68,7 +72,12 @@ pub(super) fn serve(line: CommandLine) -> Outcome<()> {
     let options = AcceptOptions { clients: line.clients, persistent: line.persistent };
     let report = |error: &SessionError| {
         if line.verbose {
-            out::error_line(&error.to_string());
+            match error {
+                SessionError::Security(_) | SessionError::Insecure => {
+                    out::error_line(&format!("option negotiation failed: {error}"));
+                }
+                error => out::error_line(&error.to_string()),
+            }
         }
     };
     let served = accept(&server, &listener, options, &waker, &report);

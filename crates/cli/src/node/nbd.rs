@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use holstein_nbd::numbers::{allocation, option_reply, transmission};
-use holstein_nbd::{Address, Client, ClientError, ConnectOptions, NbdStorage, Target};
+use holstein_nbd::{Address, Client, ClientError, ConnectOptions, NbdStorage, Security, Target};
+use holstein_tls::TlsClient;
 
 use holstein_storage::Storage;
 use holstein_units::{HostOffset, HostRange, SECTOR};
@@ -13,6 +14,7 @@ use super::generic::read_only_node;
 use super::keep_space::under_options;
 use super::{Driver, FileNode, Generic, OpenFlags, Options};
 use crate::disk::DiskError;
+use crate::objects::client_credentials;
 use crate::text::Json;
 
 /// How long to wait between attempts to reach a server that is not there yet.
@@ -61,18 +63,17 @@ pub(super) fn open(mut options: Options, flags: &OpenFlags) -> Result<FileNode, 
     let wait = Duration::from_secs(options.take_number("open-timeout")?.unwrap_or(0));
     let delay = Duration::from_secs(options.take_number("reconnect-delay")?.unwrap_or(0));
     let context = options.take_text("x-dirty-bitmap")?;
-    for refused in ["tls-creds", "tls-hostname"] {
-        if options.has(refused) {
-            let text = format!("the option '{refused}' is not available in this version");
-            return Err(DiskError::unsupported(text));
-        }
-    }
+    let tls = Tls {
+        credentials: options.take_text("tls-creds")?,
+        host: options.take_text("tls-hostname")?,
+    };
     if let Some(unknown) = options.first_key() {
         return Err(DiskError::invalid(format!(
             "Block protocol 'nbd' doesn't support the option '{unknown}'"
         )));
     }
-    let connecting = ConnectOptions { context, ..ConnectOptions::default() };
+    let security = tls.security(&target.address)?;
+    let connecting = ConnectOptions { context, security };
     let client = connect(&target, &connecting, wait)?;
     if connecting.context.is_some() && client.facts().context.is_none() {
         return Err(DiskError::invalid("Could not open image: Invalid argument"));
@@ -86,13 +87,34 @@ pub(super) fn open(mut options: Options, flags: &OpenFlags) -> Result<FileNode, 
             DiskError::new(libc::EACCES, text)
         });
     }
-    let tree = tree(&target);
+    let tree = tree(&target, &tls);
     let name = target.to_string();
     let is_depth = connecting.context.as_deref() == Some("qemu:allocation-depth");
     let storage = Arc::new(NbdStorage::lasting(client, target, connecting, delay));
     let states = ExportStates { storage: Arc::clone(&storage), is_depth };
     let storage = under_options(storage, &generic);
     Ok(FileNode::remote(storage, Driver::Nbd.name(), name, tree, states))
+}
+
+/// The options of a node about TLS.
+struct Tls {
+    /// The name of the credentials.
+    credentials: Option<String>,
+    /// The name that the server has to have, where it is not that of the host.
+    host: Option<String>,
+}
+
+impl Tls {
+    /// What makes the connection secure, if that is wanted. A name without credentials means nothing, as
+    /// for the reference.
+    fn security(&self, address: &Address) -> Result<Option<Arc<dyn Security>>, DiskError> {
+        let Some(id) = &self.credentials else { return Ok(None) };
+        let host = self.host.clone().or_else(|| match address {
+            Address::Tcp { host, .. } => Some(host.clone()),
+            Address::Unix(_) => None,
+        });
+        Ok(Some(Arc::new(TlsClient::new(client_credentials(id)?, host))))
+    }
 }
 
 /// What a server says about the parts of an export.
@@ -237,7 +259,7 @@ fn cut_off(error: &std::io::Error) -> DiskError {
 }
 
 /// The node in its canonical form.
-fn tree(target: &Target) -> Json {
+fn tree(target: &Target, tls: &Tls) -> Json {
     let mut tree = match &target.address {
         Address::Unix(path) => Json::map([
             ("server.path", path.to_string_lossy().as_ref().into()),
@@ -253,6 +275,11 @@ fn tree(target: &Target) -> Json {
     };
     if !target.export.is_empty() {
         tree.push("export", target.export.as_str());
+    }
+    for (key, value) in [("tls-creds", &tls.credentials), ("tls-hostname", &tls.host)] {
+        if let Some(value) = value {
+            tree.push(key, value.as_str());
+        }
     }
     tree
 }
