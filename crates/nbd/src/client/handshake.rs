@@ -176,6 +176,17 @@ impl<S: Read + Write> Talk<S> {
         let _ = self.send(option::ABORT, &[]);
     }
 
+    /// Takes leave of a server that refused what the session was for.
+    pub(super) fn leave_if_refused<T>(
+        &mut self,
+        outcome: Result<T, ClientError>,
+    ) -> Result<T, ClientError> {
+        if matches!(outcome, Err(ClientError::Refused { .. })) {
+            self.abort();
+        }
+        outcome
+    }
+
     /// Chooses a context; returns its number, if the server has it.
     fn choose_context(&mut self, name: &str, context: &str) -> Result<Option<u32>, ClientError> {
         if self.framing == Framing::Simple {

@@ -175,7 +175,9 @@ fn open(address: &Address, security: Option<&dyn Security>) -> Result<(Line, boo
     match security {
         None => Ok((line, padded)),
         Some(security) => {
-            Talk::new(&line, padded).start_tls()?;
+            let mut talk = Talk::new(&line, padded);
+            let begun = talk.start_tls();
+            talk.leave_if_refused(begun)?;
             Ok((line.secured(security)?, padded))
         }
     }
@@ -193,7 +195,8 @@ pub fn list(
     let mut talk = Talk::new(&line, padded);
     talk.choose_framing()?;
     let mut listed = Vec::new();
-    for (name, words) in talk.list()? {
+    let exports = talk.list();
+    for (name, words) in talk.leave_if_refused(exports)? {
         let mut facts = match talk.describe(option::INFO, &name) {
             Ok(facts) => Some(facts),
             Err(ClientError::Refused { .. }) => None,

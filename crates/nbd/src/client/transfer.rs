@@ -70,7 +70,8 @@ impl Client {
         let (line, padded) = open(&target.address, options.security.as_deref())?;
         let mut talk = Talk::new(&line, padded);
         talk.choose_framing()?;
-        let facts = talk.go(&target.export, options.context.as_deref())?;
+        let chosen = talk.go(&target.export, options.context.as_deref());
+        let facts = talk.leave_if_refused(chosen)?;
         let input = Mutex::new(Input::new(line.clone()));
         Ok(Self {
             facts,
