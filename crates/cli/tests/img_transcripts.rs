@@ -181,6 +181,25 @@ fn the_compress_driver_takes_disks_of_any_size() -> TestResult {
 }
 
 #[test]
+fn the_shape_of_a_filter_is_shown_without_its_backing_file() -> TestResult {
+    let scratch = Scratch::new("filter-backing")?;
+    let (dir, bin) = (scratch.join("ours"), scratch.join("bin"));
+    let made = "qemu-img create -q -f qcow2 base.qcow2 1M && qemu-img create -q -f qcow2 -b base.qcow2 \
+                -F qcow2 top.qcow2 && rm base.qcow2";
+    assert!(shell(made, &dir, &bin)?.status.success());
+    for (filter, child) in [("compress", "file"), ("blkdebug", "image")] {
+        let node = format!("{child}.driver=qcow2,{child}.file.filename=top.qcow2");
+        let line = format!("qemu-img info --image-opts driver={filter},{node}");
+        let output = shell(&line, &dir, &bin)?;
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{output:?}");
+        assert!(said.contains(&format!("Child node '/{child}'")), "{said}");
+        assert!(!said.contains("/backing'"), "{said}");
+    }
+    Ok(())
+}
+
+#[test]
 fn writes_that_cannot_be_tested_are_refused() -> TestResult {
     let scratch = Scratch::new("untested")?;
     let (dir, bin) = (scratch.join("ours"), scratch.join("bin"));

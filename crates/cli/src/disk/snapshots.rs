@@ -5,6 +5,7 @@ use holstein_format::SnapshotRecord;
 
 use super::qcow2::{Engine, Qcow2Disk};
 use super::{Disk, DiskError, Result, engine_error};
+use crate::{out, personality};
 
 /// What a format with internal snapshots can do.
 pub(crate) trait Snapshots {
@@ -29,6 +30,15 @@ fn by_number(error: &holstein::Error) -> DiskError {
     DiskError::from_errno(engine_error(error).errno())
 }
 
+/// A snapshot is not listed any more, and what it held was not freed: an error in two parts, of which
+/// the reference says the first at once.
+fn not_freed(error: DiskError) -> DiskError {
+    if !personality::is_native() {
+        out::error_text(&format!("qcow2_free_clusters failed: {}\n", error.strerror()));
+    }
+    error.prefixed("Failed to free the cluster and L1 table: ")
+}
+
 impl Snapshots for Qcow2Disk {
     fn create(&self, new: &NewSnapshot) -> Result<SnapshotRecord> {
         self.writable()?.create_snapshot_with(new, &mut NoProgress).map_err(|e| by_number(&e))
@@ -42,7 +52,14 @@ impl Snapshots for Qcow2Disk {
     }
 
     fn delete(&self, which: SnapshotSelector<'_>) -> Result<()> {
-        self.writable()?.delete_snapshot(which).map_err(|e| engine_error(&e))
+        let image = self.writable()?;
+        let listed = || image.snapshots().map(|list| list.len()).ok();
+        let before = listed();
+        image.delete_snapshot(which).map_err(|error| {
+            let error = engine_error(&error);
+            let gone = listed().zip(before).is_some_and(|(now, before)| now < before);
+            if gone { not_freed(error) } else { error }
+        })
     }
 
     fn read_state(&self, at: u64, into: &mut [u8]) -> Result<()> {

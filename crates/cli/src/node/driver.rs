@@ -127,3 +127,23 @@ pub(crate) fn is_known_elsewhere(name: &str) -> bool {
 pub(crate) fn unavailable(name: &str) -> DiskError {
     DiskError::unsupported(format!("driver '{name}' is not available in this version"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drivers_that_are_elsewhere_are_refused_by_name() {
+        for name in ELSEWHERE {
+            let error = Driver::named(name).expect_err("it is not here");
+            assert_eq!(
+                error.to_string(),
+                format!("driver '{name}' is not available in this version")
+            );
+            assert!(Driver::is_known(name));
+        }
+        let error = Driver::named("nosuch").expect_err("there is none");
+        assert_eq!(error.to_string(), "Unknown driver 'nosuch'");
+        assert!(!Driver::is_known("nosuch"));
+    }
+}
