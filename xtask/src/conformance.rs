@@ -11,7 +11,7 @@ use crate::launch;
 use crate::workspace::Workspace;
 
 /// Names under which the program stands in for QEMU's.
-const NAMES: [&str; 2] = ["qemu-img", "qemu-io"];
+const NAMES: [&str; 3] = ["qemu-img", "qemu-io", "qemu-nbd"];
 
 /// Builds the program, links it under QEMU's names and hands over to the runner.
 pub(crate) fn run(workspace: &Workspace, args: &[String]) -> Result<bool> {

@@ -7,6 +7,7 @@ mod apt;
 mod components;
 mod conformance;
 mod fuzz;
+mod guest;
 mod job;
 mod launch;
 mod libtest;
@@ -18,6 +19,7 @@ mod targets;
 mod test_all;
 mod tidy;
 mod tour;
+mod unpacked;
 mod workspace;
 
 use std::process::ExitCode;
@@ -46,6 +48,7 @@ usage: cargo xtask COMMAND
   package [--install-cargo-deb]
                       manual pages, completions and links, and a Debian package where cargo-deb is
   oracle              find or fetch the qemu-img to compare with, print its folder
+  guest               fetch a virtual machine and a kernel to try disks with, print their folder
 ";
 
 fn main() -> ExitCode {
@@ -84,6 +87,7 @@ fn dispatch() -> Result<bool> {
         "conformance" => conformance::run(&workspace, &rest),
         "package" => package::run(&workspace, &rest),
         "oracle" => oracle::run(&workspace, &rest),
+        "guest" => guest::run(&workspace, &rest),
         other => bail!("no command {other:?}; `cargo xtask help` lists them"),
     }
 }

@@ -9,7 +9,7 @@ use crate::job::{Log, tail};
 use crate::tally::Tally;
 use crate::targets::{self, Kind};
 use crate::test_all::Bench;
-use crate::{apt, components, fuzz, libtest, tidy};
+use crate::{apt, components, fuzz, guest, libtest, tidy};
 
 /// One stage.
 pub(crate) struct Stage {
@@ -186,13 +186,16 @@ fn run_differential(bench: &Bench<'_>, name: &'static str) -> Result<Report> {
         ("nbdkit", "nbdkit"),
         ("fio", "fio"),
     ];
-    let missing: Vec<String> = peers
+    let mut missing: Vec<String> = peers
         .iter()
         .filter_map(|(program, package)| {
             let reason = apt::need(program, package).err()?;
             Some(format!("{program}: {reason}"))
         })
         .collect();
+    if let Err(reason) = guest::locate(bench.workspace) {
+        missing.push(format!("a guest: {reason}"));
+    }
     let mut report = tests(bench, name, Kind::Differential)?;
     report.skips.extend(missing);
     Ok(report)
@@ -236,6 +239,9 @@ fn integration_tests(bench: &Bench<'_>, log: &Log, kind: Kind) -> Result<Report>
     command.args(["--", "--show-output"]);
     if let Ok(oracle) = &bench.oracle {
         oracle.add_to(&mut command);
+    }
+    if kind == Kind::Differential {
+        guest::add_to(bench.workspace, &mut command);
     }
     if needs_program(kind) {
         match build_program(bench, log)? {

@@ -1,6 +1,8 @@
 //! Images that another process holds.
 
 mod common;
+#[path = "common/writers.rs"]
+mod writers;
 
 use std::error::Error;
 use std::io::{BufRead, BufReader, Write};
@@ -8,6 +10,8 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
+
+use writers::{SHARERS, WRITERS};
 
 type TestResult = Result<(), Box<dyn Error>>;
 
@@ -111,29 +115,14 @@ fn every_command_that_writes_refuses_while_another_program_holds_the_image() -> 
     let holder = Holder::start(oracle.qemu_io(), &[], &scratch.0)?;
     let named = format!("(process {})", holder.0.id());
     let before = std::fs::read(scratch.0.join("a"))?;
-    for line in [
-        "amend -o lazy_refcounts=on a",
-        "bench -w -c 1 a",
-        "bitmap --add a b",
-        "check -r all a",
-        "commit a",
-        "convert -O qcow2 r a",
-        "convert -n -O qcow2 r a",
-        "create -f qcow2 a 1M",
-        "create -f raw a 1M",
-        "dd if=r of=a",
-        "rebase -u -b r -F raw a",
-        "resize a 2M",
-        "snapshot -c s a",
-        "io -c write a",
-    ] {
+    for line in WRITERS {
         let refused = scratch.ours(line)?;
         assert_eq!(refused.status.code(), Some(1), "{line}: {refused:?}");
         let said = text(&refused);
         assert!(said.contains("lock\n") && said.contains(&named), "{line}: {said}");
     }
     assert!(std::fs::read(scratch.0.join("a"))? == before);
-    for line in ["info -U a", "map -U a", "measure -U -O qcow2 a", "check -U a", "compare -U a r"] {
+    for line in SHARERS {
         let output = scratch.ours(line)?;
         assert!(output.status.success(), "{line}: {output:?}");
     }
