@@ -60,6 +60,11 @@ impl Qemu {
         self.img.with_file_name("qemu-io")
     }
 
+    /// The server that came with it.
+    pub(crate) fn nbd(&self) -> PathBuf {
+        self.img.with_file_name("qemu-nbd")
+    }
+
     /// Creates a qcow2 image with these options, over a raw backing file if one is given.
     pub(crate) fn create(
         &self,

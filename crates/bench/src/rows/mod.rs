@@ -5,6 +5,7 @@ mod commit;
 mod convert;
 mod encrypted;
 mod in_place;
+mod nbd;
 mod opening;
 mod program;
 mod qemu_bench;
@@ -31,12 +32,13 @@ use crate::table::Line;
 
 use check::Layout;
 use convert::Way;
+use nbd::Load;
 use snapshot::Act;
 
 pub(crate) use syscalls::{READS_CHILD, reads_child};
 
 /// The names of all rows, in the order of the table.
-pub(crate) const NAMES: [&str; 24] = [
+pub(crate) const NAMES: [&str; 32] = [
     reads::ONE,
     reads::TWO,
     in_place::NAME,
@@ -60,6 +62,14 @@ pub(crate) const NAMES: [&str; 24] = [
     opening::READ_ONLY,
     snapshot::CREATE,
     snapshot::DELETE,
+    nbd::READ,
+    nbd::WRITE,
+    nbd::READ_DEEP,
+    nbd::WRITE_DEEP,
+    nbd::READ_TWO,
+    nbd::WRITE_TWO,
+    nbd::COPY_FROM,
+    nbd::COPY_TO,
     syscalls::NAME,
 ];
 
@@ -81,7 +91,7 @@ impl Bench<'_> {
     /// Measures what was asked for.
     pub(crate) fn run(&self) -> Result<Vec<Line>> {
         type Row = fn(&Bench<'_>, &'static str) -> Result<Line>;
-        let rows: [(&'static str, Row); 24] = [
+        let rows: [(&'static str, Row); 32] = [
             (reads::ONE, |bench, name| reads::row(bench, name, 1)),
             (reads::TWO, |bench, name| reads::row(bench, name, 2)),
             (in_place::NAME, in_place::row),
@@ -105,6 +115,14 @@ impl Bench<'_> {
             (opening::READ_ONLY, |bench, name| opening::row(bench, name, false)),
             (snapshot::CREATE, |bench, name| snapshot::row(bench, name, Act::Create)),
             (snapshot::DELETE, |bench, name| snapshot::row(bench, name, Act::Delete)),
+            (nbd::READ, |bench, name| nbd::requests(bench, name, Load::new(false, 1, 1))),
+            (nbd::WRITE, |bench, name| nbd::requests(bench, name, Load::new(true, 1, 1))),
+            (nbd::READ_DEEP, |bench, name| nbd::requests(bench, name, Load::new(false, 32, 1))),
+            (nbd::WRITE_DEEP, |bench, name| nbd::requests(bench, name, Load::new(true, 32, 1))),
+            (nbd::READ_TWO, |bench, name| nbd::requests(bench, name, Load::new(false, 32, 2))),
+            (nbd::WRITE_TWO, |bench, name| nbd::requests(bench, name, Load::new(true, 32, 2))),
+            (nbd::COPY_FROM, |bench, name| nbd::copy(bench, name, false)),
+            (nbd::COPY_TO, |bench, name| nbd::copy(bench, name, true)),
             (syscalls::NAME, syscalls::row),
         ];
         let mut lines = Vec::new();
