@@ -162,3 +162,86 @@ fn the_program_waits_for_the_holder_if_it_is_asked_to() -> TestResult {
     assert_eq!(text(&wrong), "holstein: --wait takes a number of seconds, not 'x'\n");
     Ok(())
 }
+
+/// Starts the program, which has to wait, and reads that it does.
+fn waiting(scratch: &Scratch, line: &str, holder: &Holder) -> Result<Child, Box<dyn Error>> {
+    let mut child = Command::new(PROGRAM)
+        .args(line.split_whitespace())
+        .current_dir(&scratch.0)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let mut said = String::new();
+    BufReader::new(child.stderr.take().ok_or("no output")?).read_line(&mut said)?;
+    let by = holder.0.id();
+    let expected =
+        format!("holstein: waiting for 'a', which is in use by holstein (process {by})\n");
+    assert_eq!(said, expected, "{line}");
+    assert!(child.try_wait()?.is_none(), "{line}");
+    Ok(child)
+}
+
+fn until(what: &str, mut is_so: impl FnMut() -> bool) -> TestResult {
+    let began = Instant::now();
+    while !is_so() {
+        if began.elapsed() > Duration::from_secs(30) {
+            return Err(format!("{what} does not come").into());
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
+}
+
+fn kill(process: &str) -> TestResult {
+    assert!(Command::new("kill").arg(process).status()?.success());
+    Ok(())
+}
+
+#[test]
+fn the_exerciser_and_the_server_wait_as_well() -> TestResult {
+    let scratch = Scratch::new("wait-io-nbd")?;
+    scratch.image()?;
+    let hold = || Holder::start(Path::new(PROGRAM), &["io"], &scratch.0);
+    let socket = scratch.0.join("s");
+    let server = format!("nbd --wait -t -k {} a", socket.display());
+    let holder = hold()?;
+    for line in ["io --wait=0.3 -c length a", &server.replace("--wait", "--wait=0.3")] {
+        let began = Instant::now();
+        let refused = scratch.ours(line)?;
+        assert_eq!(refused.status.code(), Some(1), "{line}: {refused:?}");
+        assert!(began.elapsed() >= Duration::from_millis(300), "{line}");
+        assert!(text(&refused).starts_with("holstein: waiting for 'a'"), "{line}: {refused:?}");
+    }
+    let wrong = scratch.ours("io --wait=x a")?;
+    assert_eq!(text(&wrong), "holstein: --wait takes a number of seconds, not 'x'\n");
+    let classic = scratch.run(scratch.0.join("qemu-io"), "--wait -c length a")?;
+    assert!(text(&classic).contains("unrecognized option '--wait'"), "{classic:?}");
+    let mut child = waiting(&scratch, "io --wait -c length a", &holder)?;
+    holder.end()?;
+    assert!(child.wait()?.success());
+
+    // Nobody finds the socket before the image is there.
+    let holder = hold()?;
+    let mut child = waiting(&scratch, &server, &holder)?;
+    assert!(!socket.exists());
+    holder.end()?;
+    until("the socket", || socket.exists())?;
+    kill(&child.id().to_string())?;
+    assert!(child.wait()?.success());
+
+    // In the background, it is the command that waits.
+    let holder = hold()?;
+    let pid = scratch.0.join("pid");
+    let server = server.replace("-t", &format!("--fork --pid-file {} -t", pid.display()));
+    let mut command = Command::new(PROGRAM);
+    command.args(server.split_whitespace()).current_dir(&scratch.0).stdin(Stdio::null());
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(child.try_wait()?.is_none() && !pid.exists());
+    holder.end()?;
+    let output = child.wait_with_output()?;
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    kill(std::fs::read_to_string(&pid)?.trim())?;
+    until("the end", || !socket.exists())
+}

@@ -54,4 +54,8 @@ pub struct FileOptions {
     /// The file is going to be written once, mostly from its start to its end: the device gets
     /// the pages while more are coming, and the flush at the end waits for fewer.
     pub streaming: bool,
+    /// Do not look who has the lock where it cannot be had: that takes milliseconds, which who tries
+    /// again and again may not want to spend. [`OpenError::Lock`](crate::OpenError::Lock) names nobody
+    /// then.
+    pub skip_holders: bool,
 }

@@ -99,7 +99,10 @@ impl FileStorage {
         let held = match options.lock.permissions() {
             Some(wanted) => {
                 let taken = lock::acquire(file.as_fd(), wanted).map_err(|source| {
-                    let holders = lock_holders(identity_of(&stat, kind));
+                    let holders = match options.skip_holders {
+                        true => Vec::new(),
+                        false => lock_holders(identity_of(&stat, kind)),
+                    };
                     OpenError::Lock { path: path.to_path_buf(), holders, source }
                 })?;
                 taken.then_some(wanted)

@@ -119,6 +119,12 @@ fn qemu_keeps_us_out() -> TestResult {
             let got = refusal(open(path, mode));
             assert_eq!(got.as_deref(), expected, "{mode:?} while qemu-io {args:?}");
         }
+        for (skip_holders, named) in [(false, 1), (true, 0)] {
+            let options = FileOptions { lock: LockMode::Read, skip_holders, ..Default::default() };
+            if let Err(OpenError::Lock { holders, .. }) = FileStorage::open(path, &options) {
+                assert_eq!(holders.len(), named, "{holders:?}");
+            }
+        }
         drop(held);
         open(path, LockMode::Write)?;
     }

@@ -24,6 +24,7 @@ const READ: FileOptions = FileOptions {
     sync: SyncMode::Normal,
     allow_special: false,
     streaming: false,
+    skip_holders: false,
 };
 const WRITE: FileOptions = FileOptions { write: true, lock: LockMode::Write, ..READ };
 

@@ -5,7 +5,7 @@ use super::images::json_output;
 use super::report::Report;
 use crate::disk::DiskError;
 use crate::manual::{Manual, Page};
-use crate::node::{choose_backing_policy, wait_for_locks};
+use crate::node::{WAIT, choose_backing_policy, wait_for_locks};
 use crate::objects::{Objects, Outcome as ObjectOutcome};
 use crate::out;
 use crate::personality;
@@ -116,10 +116,6 @@ const COMMON: [Opt; 3] = [
         .words(BACKING_POLICY),
 ];
 
-/// Options that every command has under our own name.
-const NATIVE: [Opt; 1] = [Opt::maybe("wait", &["wait"])
-    .takes("SECONDS", "where others use the image, wait until they do not (not at all)")];
-
 /// The form of the output, for commands that have none under the classic names.
 const OUTPUT_FORM: Opt = Opt::value("output", None, &["output"])
     .takes("human|json", "form of the output, of errors and of progress (human)")
@@ -129,7 +125,7 @@ const OUTPUT_FORM: Opt = Opt::value("output", None, &["output"])
 fn common(command: &Command) -> Vec<Opt> {
     let mut options = COMMON.to_vec();
     if personality::is_native() {
-        options.extend(NATIVE);
+        options.push(WAIT);
         options.extend(command.native);
         if !command.has_output() {
             options.push(OUTPUT_FORM);

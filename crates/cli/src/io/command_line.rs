@@ -2,8 +2,9 @@
 
 use super::files::{HowToOpen, driver_options};
 use super::{Failed, Outcome};
+use crate::disk::DiskError;
 use crate::manual::{Manual, Page};
-use crate::node::choose_backing_policy;
+use crate::node::{choose_backing_policy, wait_for_locks, with_wait};
 use crate::objects::{Objects, Outcome as ObjectOutcome};
 use crate::out::{self, say};
 use crate::text::{Operands, Opt, parse_options};
@@ -89,11 +90,12 @@ impl CommandLine {
     /// # Errors
     /// They cannot be understood, which was said.
     pub(super) fn parse(arguments: &[String]) -> Result<Parsed, Failed> {
-        let parsed = parse_options(OPTIONS, arguments, Operands::Mixed).map_err(|message| {
-            out::error_line(&message);
-            out::text(&usage());
-            Failed
-        })?;
+        let parsed =
+            parse_options(&with_wait(OPTIONS), arguments, Operands::Mixed).map_err(|message| {
+                out::error_line(&message);
+                out::text(&usage());
+                Failed
+            })?;
         let mut line = Self {
             commands: Vec::new(),
             file: None,
@@ -117,20 +119,15 @@ impl CommandLine {
                 "f" => line.format = Some(value),
                 "m" => line.misalign = true,
                 "image-opts" => image_opts = true,
-                "backing-policy" => choose_backing_policy(&value).map_err(|error| {
-                    out::report("", &error);
-                    Failed
-                })?,
+                "backing-policy" => choose_backing_policy(&value).map_err(refused)?,
+                "wait" => wait_for_locks(&value).map_err(refused)?,
                 "object" => match line.objects.add(&value) {
                     Ok(ObjectOutcome::Added) => {}
                     Ok(ObjectOutcome::Help(text)) => {
                         out::text(&text);
                         return Ok(Parsed::Done);
                     }
-                    Err(error) => {
-                        out::report("", &error);
-                        return Err(Failed);
-                    }
+                    Err(error) => return Err(refused(error)),
                 },
                 "T" => out::no_trace_event(&value),
                 letter => take_letter(&mut line.how, letter, &value)?,
@@ -159,6 +156,12 @@ impl CommandLine {
     }
 }
 
+/// An option was not taken, which is said.
+fn refused(error: DiskError) -> Failed {
+    out::report("", &error);
+    Failed
+}
+
 fn take_letter(how: &mut HowToOpen, letter: &str, value: &str) -> Outcome {
     letter.chars().next().map_or(Ok(()), |letter| how.take(letter, value))
 }
@@ -180,7 +183,7 @@ pub(crate) fn page() -> Page {
         name: "io",
         summary: "run commands on an open disk: read, write, zero, discard and many more",
         manual: &MANUAL,
-        options: OPTIONS.to_vec(),
+        options: with_wait(OPTIONS),
         common: Vec::new(),
         words: Vec::new(),
     }

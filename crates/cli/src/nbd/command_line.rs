@@ -9,7 +9,9 @@ use super::activation::Activation;
 use super::tls::Tls;
 use super::{Failure, Outcome, help};
 use crate::img::SnapshotWord;
-use crate::node::{CacheMode, ImageRef, OpenFlags, choose_backing_policy};
+use crate::node::{
+    CacheMode, ImageRef, OpenFlags, choose_backing_policy, wait_for_locks, with_wait,
+};
 use crate::objects::{Objects, Outcome as ObjectOutcome};
 use crate::out;
 use crate::text::{Operands, Opt, parse_c_integer, parse_options};
@@ -150,6 +152,8 @@ pub(super) struct CommandLine {
     pub(super) fork: bool,
     /// Where the number of the process goes.
     pub(super) pid_file: Option<String>,
+    /// Wait while another program has the image.
+    pub(super) waits: bool,
     /// Say more.
     pub(super) verbose: bool,
     /// Objects.
@@ -294,11 +298,12 @@ impl CommandLine {
     /// # Errors
     /// What cannot be understood, or cannot be done in this version.
     pub(super) fn parse(arguments: &[String]) -> Outcome<Parsed> {
-        let parsed = parse_options(OPTIONS, arguments, Operands::Mixed).map_err(|message| {
-            out::error_line(&message);
-            let name = help::called();
-            Failure::message(format!("Try `{name} --help' for more information."))
-        })?;
+        let parsed =
+            parse_options(&with_wait(OPTIONS), arguments, Operands::Mixed).map_err(|message| {
+                out::error_line(&message);
+                let name = help::called();
+                Failure::message(format!("Try `{name} --help' for more information."))
+            })?;
         let mut line = Self::default();
         let mut pieces = Pieces::default();
         for (id, value) in parsed.options {
@@ -361,6 +366,10 @@ impl CommandLine {
             }
             "format" => pieces.format = Some(value),
             "persistent" => self.persistent = true,
+            "wait" => {
+                wait_for_locks(&value)?;
+                self.waits = true;
+            }
             "verbose" => self.verbose = true,
             "object" => {
                 if let ObjectOutcome::Help(text) = self.objects.add(&value)? {
@@ -451,6 +460,7 @@ impl Default for CommandLine {
             handshake_limit: Some(Duration::from_secs(10)),
             fork: false,
             pid_file: None,
+            waits: false,
             verbose: false,
             objects: Objects::default(),
             tls: None,

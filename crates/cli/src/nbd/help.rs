@@ -2,6 +2,7 @@
 
 use super::command_line::OPTIONS;
 use crate::manual::{Manual, Page};
+use crate::node::with_wait;
 use crate::{native, personality};
 
 /// The version of the reference whose options these are.
@@ -45,7 +46,7 @@ pub(crate) fn page() -> Page {
         name: "nbd",
         summary: "offer a disk to clients of the NBD protocol",
         manual: &MANUAL,
-        options: OPTIONS.to_vec(),
+        options: with_wait(OPTIONS),
         common: Vec::new(),
         words: Vec::new(),
     }

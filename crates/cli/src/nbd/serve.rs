@@ -15,7 +15,7 @@ use super::pid_file::PidFile;
 use super::{Failure, Outcome, background, signals};
 use crate::disk::{Disk, DiskError};
 use crate::img;
-use crate::node::{open_disk, open_overlay};
+use crate::node::{open_disk, open_overlay, wait_silently};
 use crate::out;
 
 /// A path that is removed when this is dropped.
@@ -36,8 +36,10 @@ impl Drop for Removed {
 /// The image or the socket cannot be opened, or closing the image fails.
 pub(super) fn serve(line: CommandLine) -> Outcome<()> {
     background::leave_terminal();
+    // Clients that find the socket should not have to wait as well.
+    let early = if line.waits { Some(open_when_free(&line)?) } else { None };
     let (listener, _removed) = listen(&line.place)?;
-    let disk = open(&line)?;
+    let disk = early.map_or_else(|| open(&line), Ok)?;
     if line.offset > disk.len() {
         let text = format!(
             "Offset ({}) cannot be greater than size of the containing file ({})",
@@ -86,6 +88,15 @@ pub(super) fn serve(line: CommandLine) -> Outcome<()> {
     let closed = Arc::into_inner(export).map(|export| export.into_disk().close());
     served.map_err(|error| Failure::prefixed("", error))?;
     Ok(closed.transpose().map(|_| ())?)
+}
+
+/// Opens the image, when it is free.
+fn open_when_free(line: &CommandLine) -> Outcome<Box<dyn Disk>> {
+    if background::is_child() {
+        // Whoever started this process takes a word from it for a failure.
+        wait_silently();
+    }
+    open(line)
 }
 
 /// Opens the image, and what goes on top of it.

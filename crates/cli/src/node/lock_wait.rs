@@ -2,11 +2,13 @@
 
 use std::path::Path;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use holstein_storage::{FileOptions, FileStorage, LockHolder, OpenError};
 
 use crate::disk::DiskError;
+use crate::text::Opt;
 use crate::{out, personality};
 
 /// Between two looks.
@@ -14,6 +16,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// For how long the program waits; not at all where nothing is set.
 static PATIENCE: OnceLock<Patience> = OnceLock::new();
+/// Waiting is not said.
+static SILENT: AtomicBool = AtomicBool::new(false);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Patience {
@@ -38,6 +42,21 @@ impl Patience {
     }
 }
 
+/// The option `--wait`, which commands have under our own name only.
+pub(crate) const WAIT: Opt = Opt::maybe("wait", &["wait"])
+    .takes("SECONDS", "where others use the image, wait until they do not (not at all)");
+
+/// Options, and `--wait` where it is there.
+pub(crate) fn with_wait(options: &[Opt]) -> Vec<Opt> {
+    let wait = personality::is_native().then_some(WAIT);
+    options.iter().copied().chain(wait).collect()
+}
+
+/// Lets nobody be told that the program waits: what is said would be taken for a failure.
+pub(crate) fn wait_silently() {
+    SILENT.store(true, Ordering::Relaxed);
+}
+
 /// Lets the program wait for images that others hold: for `text` seconds from now on, or, where it is
 /// empty, until they are free.
 ///
@@ -57,23 +76,25 @@ pub(crate) fn wait_for_locks(text: &str) -> Result<(), DiskError> {
 /// # Errors
 /// As [`FileStorage::open`].
 pub(crate) fn open_when_free(path: &Path, options: &FileOptions) -> Result<FileStorage, OpenError> {
+    // The messages of other names have nobody in them.
+    let first = FileOptions { skip_holders: !personality::is_native(), ..*options };
+    let again = FileOptions { skip_holders: true, ..*options };
+    let mut opened = FileStorage::open(path, &first);
     let mut told = false;
-    loop {
-        let opened = FileStorage::open(path, options);
-        let (Err(OpenError::Lock { holders, .. }), Some(patience)) = (&opened, PATIENCE.get())
-        else {
-            return opened;
-        };
+    while let (Err(OpenError::Lock { holders, .. }), Some(patience)) = (&opened, PATIENCE.get()) {
         if patience.is_over(Instant::now()) {
-            return opened;
+            // Who has it now may not be who had it then.
+            return FileStorage::open(path, &first);
         }
-        if !told {
+        if !told && !SILENT.load(Ordering::Relaxed) {
             let by = named(holders);
             out::error_line(&format!("waiting for '{}', which is in use{by}", path.display()));
-            told = true;
         }
+        told = true;
         std::thread::sleep(PAUSE);
+        opened = FileStorage::open(path, &again);
     }
+    opened
 }
 
 /// Who holds a file, as the end of a line; nothing under the names of other programs, whose messages
