@@ -6,7 +6,7 @@ use super::convert_bitmaps::{SourceBitmaps, no_bitmaps, refuse_target};
 use super::convert_copy::{CopyOptions, copy};
 use super::convert_source::Sources;
 use super::convert_stream::{Streams, streamed};
-use super::create_list::{CreateFormat, CreateList, help};
+use super::create_list::{CreateFormat, CreateList, Place, help};
 use super::images::{cache_mode, named, number, open_files, open_image};
 use super::make::make_image;
 use super::meter::Unit;
@@ -185,11 +185,11 @@ fn plan(args: &Args) -> Result<Option<Plan<'_>>, Failure> {
     let operands = args.operands();
     if asks_for_help(&list) {
         let format = CreateFormat::named(out_format)?;
-        let with_file = operands.len() > 1;
-        if let (true, Some(target)) = (with_file, operands.last()) {
+        let target = operands.get(1..).and_then(<[String]>::last).map(String::as_str);
+        if let Some(target) = target {
             check_protocol(target)?;
         }
-        args.report.show(&help(format, with_file));
+        args.report.show(&help(format, target));
         return Ok(None);
     }
     let (target, sources) = match operands.split_last() {
@@ -389,7 +389,7 @@ pub(super) fn create_target(
 ) -> Result<(Stage, TargetFile), Failure> {
     let format = CreateFormat::named(plan.out_format)?;
     check_protocol(plan.target)?;
-    let mut list = CreateList::parse(format, &plan.list)?;
+    let mut list = CreateList::parse_in(format, Place::of(plan.target), &plan.list)?;
     list.set("size", &sources.len().to_string())?;
     for (option, key, what) in [
         ("backing", "backing_file", "Backing file"),

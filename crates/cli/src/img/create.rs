@@ -1,6 +1,6 @@
 //! `create`: a new image.
 
-use super::create_list::{CreateFormat, CreateList, help};
+use super::create_list::{CreateFormat, CreateList, Place, help};
 use super::make::make_image;
 use super::stage::Stage;
 use super::{Args, Command, Failure, Outcome};
@@ -61,12 +61,12 @@ fn run(args: &Args) -> Outcome {
     };
     let operands = args.operands();
     if asks_for_help(&list) {
-        let with_file = operands.first();
+        let filename = operands.first().map(String::as_str);
         let format = CreateFormat::named(format)?;
-        if let Some(filename) = with_file {
+        if let Some(filename) = filename {
             check_protocol(filename)?;
         }
-        args.report.show(&help(format, with_file.is_some()));
+        args.report.show(&help(format, filename));
         return Ok(0);
     }
     let (filename, size) = match operands {
@@ -111,7 +111,7 @@ struct Wanted<'a> {
 fn create(wanted: &Wanted<'_>, args: &Args) -> Result<u64, DiskError> {
     let format = CreateFormat::named(wanted.format)?;
     check_protocol(wanted.filename)?;
-    let mut list = CreateList::parse(format, wanted.list)?;
+    let mut list = CreateList::parse_in(format, Place::of(wanted.filename), wanted.list)?;
     if wanted.size.is_some() && list.given("size").is_some() {
         return Err(DiskError::invalid("The image size must be specified only once"));
     }

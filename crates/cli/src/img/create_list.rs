@@ -1,7 +1,7 @@
 //! Creation options: which there are, how they are checked, and how they are shown.
 
 use crate::disk::DiskError;
-use crate::node::parse_option_size;
+use crate::node::{is_export, parse_option_size};
 use crate::text::{parse_bool, parse_c_integer, parse_list, quote_commas};
 
 /// The type of an option's value.
@@ -120,6 +120,33 @@ const FILE: &[Known] = &[
     known("extent_size_hint", Kind::Size, "Extent size hint for the image file, 0 to disable"),
 ];
 
+/// Options of an export under any format.
+const EXPORT: &[Known] =
+    &[known("preallocation", Kind::Text, "Preallocation mode (allowed values: off)")];
+
+/// What an image is made in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// A file of the host.
+    File,
+    /// The export of a server.
+    Export,
+}
+
+impl Place {
+    /// What a name leads to.
+    pub(super) fn of(filename: &str) -> Self {
+        if is_export(filename) { Self::Export } else { Self::File }
+    }
+
+    fn known(self) -> &'static [Known] {
+        match self {
+            Self::File => FILE,
+            Self::Export => EXPORT,
+        }
+    }
+}
+
 /// A format that can be created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CreateFormat {
@@ -169,15 +196,17 @@ impl CreateFormat {
         }
     }
 
-    /// Options of the format, then those of the file that the format does not have itself.
-    fn known(self, with_file: bool) -> Vec<&'static Known> {
+    /// Options of the format, then those of its place that the format does not have itself.
+    fn known(self, place: Option<Place>) -> Vec<&'static Known> {
         let own = match self {
             Self::Qcow2 => QCOW2,
             Self::Luks => LUKS,
             Self::Raw | Self::File => RAW,
         };
-        let file = if with_file { FILE } else { &[] };
-        let added = file.iter().filter(|option| !own.iter().any(|own| own.name == option.name));
+        let added = place
+            .map_or(&[][..], Place::known)
+            .iter()
+            .filter(|option| !own.iter().any(|own| own.name == option.name));
         own.iter().chain(added).collect()
     }
 }
@@ -186,21 +215,34 @@ impl CreateFormat {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct CreateList {
     format: CreateFormat,
+    place: Place,
     given: Vec<(&'static str, String)>,
 }
 
 impl CreateList {
     /// No options yet.
-    pub(super) fn new(format: CreateFormat) -> Self {
-        Self { format, given: Vec::new() }
+    pub(super) fn new(format: CreateFormat, place: Place) -> Self {
+        Self { format, place, given: Vec::new() }
     }
 
-    /// Options of an `-o` list.
+    /// Options of an `-o` list for an image in a file.
     ///
     /// # Errors
     /// An option is unknown, or its value not of its type.
     pub(super) fn parse(format: CreateFormat, list: &str) -> Result<Self, DiskError> {
-        let mut options = Self::new(format);
+        Self::parse_in(format, Place::File, list)
+    }
+
+    /// Options of an `-o` list for an image in some place.
+    ///
+    /// # Errors
+    /// As for [`CreateList::parse`].
+    pub(super) fn parse_in(
+        format: CreateFormat,
+        place: Place,
+        list: &str,
+    ) -> Result<Self, DiskError> {
+        let mut options = Self::new(format, place);
         for pair in parse_list(list) {
             // Also where an option's own name begins with `no`, as for the reference.
             let (key, value) = pair.flag_form();
@@ -210,7 +252,7 @@ impl CreateList {
     }
 
     fn find(&self, name: &str) -> Option<&'static Known> {
-        self.format.known(true).into_iter().find(|known| known.name == name)
+        self.format.known(Some(self.place)).into_iter().find(|known| known.name == name)
     }
 
     /// Whether qcow2 itself has an option of that name, and not only the file under it.
@@ -277,7 +319,7 @@ impl CreateList {
 
     /// All options that have a value, as `key=value` with blanks between.
     pub(super) fn shown(&self) -> String {
-        let shown = self.format.known(true).into_iter().filter_map(|known| {
+        let shown = self.format.known(Some(self.place)).into_iter().filter_map(|known| {
             let value = self.value(known.name)?;
             Some(format!("{}={}", known.name, Self::shown_value(known, value)))
         });
@@ -335,11 +377,11 @@ pub(super) fn option_line(option: &Known) -> String {
     format!("{left:<24} - {}\n", option.help)
 }
 
-/// The help that `-o help` prints; with a file name the options of the file are among them.
-pub(super) fn help(format: CreateFormat, with_file: bool) -> String {
-    let mut known = format.known(with_file);
+/// The help that `-o help` prints; with a file name the options of its place are among them.
+pub(super) fn help(format: CreateFormat, filename: Option<&str>) -> String {
+    let mut known = format.known(filename.map(Place::of));
     known.sort_by_key(|known| known.name);
-    let mut text = if with_file {
+    let mut text = if filename.is_some() {
         "Supported options:\n".to_owned()
     } else {
         format!("Supported {} options:\n", format.name())
@@ -347,7 +389,7 @@ pub(super) fn help(format: CreateFormat, with_file: bool) -> String {
     for option in known {
         text.push_str(&option_line(option));
     }
-    if !with_file {
+    if filename.is_none() {
         text.push_str(
             "\nThe protocol level may support further options.\nSpecify the target filename to \
              include those options.\n",

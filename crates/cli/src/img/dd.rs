@@ -1,6 +1,6 @@
 //! `dd`: a copy of some blocks into a new image.
 
-use super::create_list::{CreateFormat, CreateList};
+use super::create_list::{CreateFormat, CreateList, Place};
 use super::images::{named, open_files, open_image, size, size_within};
 use super::make::make_image;
 use super::meter::Unit;
@@ -85,7 +85,7 @@ fn run(args: &Args) -> Outcome {
     let size = end.saturating_sub(start);
     let path = strip_file_protocol(operation.output);
     refuse_same(&*input, path)?;
-    let mut list = CreateList::new(format);
+    let mut list = CreateList::new(format, Place::of(operation.output));
     list.set("size", &size.to_string())?;
     let failed = |error| {
         let prefix = format!("{}: error while creating output image: ", operation.output);

@@ -99,7 +99,7 @@ fn run(args: &Args) -> Outcome {
     };
     // In the reference's dialect `help` is an option that nothing has.
     if personality::is_native() && asks_for_help(&list) {
-        let text = help(format, false);
+        let text = help(format, None);
         match json {
             true => say!("{}\n", Json::map([("text", text.into())]).pretty()),
             false => out::text(&text),
