@@ -188,7 +188,7 @@ fn layer_info(layer: Layer, objects: &Objects) -> Result<NodeInfo, DiskError> {
             children,
         });
     }
-    let dirty = (!file.is_remote()).then_some(false);
+    let dirty = (!file.has_no_file()).then_some(false);
     let (virtual_size, volume) = match layer.driver {
         Driver::Luks => volume_facts(file).map(|(size, facts)| (size, Some(facts)))?,
         _ => (layer.into_disk(objects)?.len(), None),
@@ -252,7 +252,7 @@ fn file_info(file: &FileNode) -> Result<NodeInfo, DiskError> {
         snapshots: Vec::new(),
         volume: None,
         backing: None,
-        dirty: (!file.is_remote()).then_some(false),
+        dirty: (!file.has_no_file()).then_some(false),
         is_file: children.is_empty(),
         children,
     })

@@ -62,7 +62,7 @@ impl FileNode {
             (Some(file), _) => file.allocated().ok(),
             (None, _) if self.driver == Driver::Blkdebug.name() => None,
             (None, Some(child)) => child.allocated(),
-            (None, None) => None,
+            (None, None) => self.is_null().then_some(0),
         }
     }
 
@@ -75,12 +75,16 @@ impl FileNode {
         node.file.as_ref().map(|_| node.name.as_str())
     }
 
-    /// Whether its bytes are those of a server, who says nothing about them but what they are.
-    pub(crate) fn is_remote(&self) -> bool {
+    /// Whether its bytes are those of a server or of nobody, and nothing is said of how they were left.
+    pub(crate) fn has_no_file(&self) -> bool {
         match &self.child {
-            Some(child) => self.driver == Driver::Raw.name() && child.is_remote(),
-            None => self.driver == Driver::Nbd.name(),
+            Some(child) => self.driver == Driver::Raw.name() && child.has_no_file(),
+            None => self.driver == Driver::Nbd.name() || self.is_null(),
         }
+    }
+
+    fn is_null(&self) -> bool {
+        self.driver == Driver::NullCo.name() || self.driver == Driver::NullAio.name()
     }
 
     /// The length in bytes.
@@ -154,10 +158,12 @@ impl FileNode {
             });
         }
         let child = layer.file.clone().map(Box::new);
+        let is_null = matches!(layer.driver, Driver::NullCo | Driver::NullAio);
+        let plain_name = is_null && !name.starts_with("json:");
         // Secrets are for the image that a command opens, not for what it lies in.
         let disk = layer.into_disk(&Objects::default())?;
         let storage: Arc<dyn Storage> = Arc::new(DiskStorage::new(disk));
-        let (file, plain_name, states) = (None, false, None);
+        let (file, states) = (None, None);
         Ok(Self {
             storage,
             driver,

@@ -101,9 +101,10 @@ fn open_driver(
                 )));
             }
             let tree = tree_of(driver.name(), &options, None);
-            let name = match options.is_empty() {
-                true => own,
-                false => format!("json:{}", tree.compact()),
+            // How long requests take is no part of the name.
+            let name = match options.has("size") || options.has("read-zeroes") {
+                false => own,
+                true => format!("json:{}", tree.compact()),
             };
             Ok(Layer { name, ..Layer::new(driver, generic, options, flags) })
         }
@@ -266,9 +267,9 @@ fn tree_of(driver: &str, options: &Options, file: Option<Json>) -> Json {
             }
         }
     };
-    put(&mut tree, &["offset", "encrypt.key-secret"]);
+    put(&mut tree, &["offset", "encrypt.key-secret", "read-zeroes"]);
     tree.push("driver", driver);
-    put(&mut tree, &["size", "read-zeroes", "latency-ns"]);
+    put(&mut tree, &["size"]);
     if let Some(file) = file {
         tree.push("file", file);
     }
