@@ -475,7 +475,8 @@ fn lines_of_standard_input_and_the_order_of_both_outputs() -> TestResult {
         "length\nlength\n",
         "\n  \nnosuch\nquit\nlength\n",
         "length\n# foo\nread 0\nread -Z 0\nwrite 0 512\nsleep x\n",
-        "aio_read 2M 1\nlength\naio_write 0 1\nsleep 50\nlength\naio_read 0 4\naio_flush\nquit\n",
+        // The sleep is for the write to end in it, on a machine that has other work too.
+        "aio_read 2M 1\nlength\naio_write 0 1\nsleep 500\nlength\naio_read 0 4\naio_flush\nquit\n",
         "read -v 0 16k\nnosuch\nread -v 0 20k\nnosuch\n",
         "length\r\nlength\t\n\tlength\n",
     ];
