@@ -171,6 +171,7 @@ fn errors_are_objects_with_the_same_message_and_status() -> TestResult {
         "convert -r x raw out",
         "create -f nosuch out 1M",
         "create out",
+        "create -f qcow2 -b raw out",
         "create -f qcow2 -o cluster_size=3 out 1M",
         "dd if=no of=out",
         "dd if=raw",
