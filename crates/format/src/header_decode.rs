@@ -232,11 +232,11 @@ fn read_frames(
         source.fill(at, &mut frame)?;
         let frame: ExtensionFrame = zerocopy::transmute!(frame);
         let (kind, length) = (frame.kind.get(), frame.length.get());
-        if kind == header_extension::END {
-            break;
-        }
         if u64::from(length) > end - data_at {
             return Err(FormatError::ExtensionTooLarge { kind, at, length, end });
+        }
+        if kind == header_extension::END {
+            break;
         }
         frames.push((kind, source.read(data_at, length.into())?));
         at = data_at + u64::from(length).next_multiple_of(8);
