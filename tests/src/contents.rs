@@ -65,7 +65,7 @@ reads!(SnapshotReader, |_| None);
 /// A stretch of the disk.
 #[derive(Clone, Copy, Debug)]
 pub enum Stretch<'a> {
-    /// Bytes, at most 64 KiB of them.
+    /// Bytes, at most 2 MiB of them.
     Bytes(&'a [u8]),
     /// So many zeros, said by the tables alone.
     Zeros(u64),
@@ -83,8 +83,8 @@ pub fn for_each_stretch(
 }
 
 thread_local! {
-    /// Millions of disks are read whole.
-    static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; 64 << 10]);
+    /// Millions of disks are read whole; a compressed cluster is best read at once.
+    static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; 2 << 20]);
 }
 
 fn for_each_stretch_through(

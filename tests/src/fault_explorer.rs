@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::faulty_run::{Breach, count_calls, run_with_fault};
+use crate::faulty_run::{Breach, Judged, count_calls, run_with_fault};
 use crate::{Base, FaultPlan, Program, Start};
 
 /// What an exploration of faults did.
@@ -19,9 +19,24 @@ pub struct FaultTally {
     pub breaches: BTreeMap<Breach, u64>,
     /// The first of them, in full.
     pub shown: Vec<String>,
+    /// Programs that there was no time for.
+    pub unfinished: u64,
 }
 
 impl FaultTally {
+    /// Adds what another exploration did.
+    pub fn add(&mut self, other: Self) {
+        self.programs += other.programs;
+        self.points += other.points;
+        self.absorbed += other.absorbed;
+        self.unfinished += other.unfinished;
+        for (breach, count) in other.breaches {
+            *self.breaches.entry(breach).or_insert(0) += count;
+        }
+        let room = KEPT.saturating_sub(self.shown.len());
+        self.shown.extend(other.shown.into_iter().take(room));
+    }
+
     /// How often this promise was broken.
     #[must_use]
     pub fn count(&self, breach: Breach) -> u64 {
@@ -67,12 +82,21 @@ pub fn explore_faults(
 ) -> Result<(), String> {
     let Some(first) = programs.first() else { return Ok(()) };
     let Some(base) = Base::new(first.config, first.start)? else { return Ok(()) };
-    for program in programs {
-        tally.programs += 1;
-        for plan in plans {
-            for after in 0..count_calls(program, &base, &plan.at(0))? {
-                one(program, &base, *plan, after, tally);
-            }
+    programs.iter().try_for_each(|program| every_fault(program, &base, plans, tally))
+}
+
+/// The same of one program, whose start was made.
+pub(crate) fn every_fault(
+    program: &Program,
+    base: &Base,
+    plans: &[FaultPlan],
+    tally: &mut FaultTally,
+) -> Result<(), String> {
+    tally.programs += 1;
+    let mut judged = Judged::default();
+    for plan in plans {
+        for after in 0..count_calls(program, base, &plan.at(0))? {
+            one(program, base, *plan, after, &mut judged, tally);
         }
     }
     Ok(())
@@ -90,15 +114,22 @@ pub fn explore_one_fault(
 ) -> Result<(), String> {
     tally.programs += 1;
     if let Some(base) = Base::new(program.config, program.start)? {
-        one(program, &base, plan, after, tally);
+        one(program, &base, plan, after, &mut Judged::default(), tally);
     }
     Ok(())
 }
 
-fn one(program: &Program, base: &Base, plan: FaultPlan, after: u64, tally: &mut FaultTally) {
+fn one(
+    program: &Program,
+    base: &Base,
+    plan: FaultPlan,
+    after: u64,
+    judged: &mut Judged,
+    tally: &mut FaultTally,
+) {
     // Where there is a snapshot, or tables grow, using it again tells most.
     let reopen = after.is_multiple_of(8) || program.start == Start::Snapshot;
-    match run_with_fault(program, base, &plan.at(after), reopen) {
+    match run_with_fault(program, base, &plan.at(after), reopen, judged) {
         Ok(ran) => {
             tally.points += u64::from(ran.fired);
             tally.absorbed += u64::from(ran.absorbed);

@@ -1,5 +1,6 @@
 //! A program, run on storage that fails once or from a call on.
 
+use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -39,6 +40,21 @@ pub struct Ran {
     pub absorbed: bool,
 }
 
+/// How a request ended, and on a disk of which size it began.
+type Answer = (Ending, u64);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Ending {
+    Done,
+    Refused,
+    Failed,
+}
+
+/// Files of one program that were found right: what they hold, how its requests had ended by then, and
+/// whether they were used again. Most faults leave what others left before them.
+#[derive(Debug, Default)]
+pub struct Judged(HashSet<(Vec<u128>, Vec<Answer>, bool)>);
+
 type Stack = Witness<FaultStorage<SnapshotStorage>>;
 
 /// How many calls a program makes that count for `fault`, closing included.
@@ -72,12 +88,14 @@ pub fn run_with_fault(
     base: &Base,
     fault: &Fault,
     reopen: bool,
+    judged: &mut Judged,
 ) -> Result<Ran, (Breach, String)> {
     let storages = stack(base);
     storages[0].inner().arm(fault.clone());
     let files = base.files(storages.iter().map(shared).collect());
     let of_image = files.of_image();
-    let mut run = Run { base, storages, of_image, now: base.moment.clone(), reported: false };
+    let (now, answers) = (base.moment.clone(), Vec::new());
+    let mut run = Run { base, storages, of_image, now, answers, reported: false, judged };
     run.now.opening();
     match caught("opening", || Session::over(&files, options(program)))? {
         Ok(session) => run.requests(program, fault, session)?,
@@ -112,7 +130,9 @@ struct Run<'a> {
     /// Which of them hold the image itself.
     of_image: std::ops::Range<usize>,
     now: Moment,
+    answers: Vec<Answer>,
     reported: bool,
+    judged: &'a mut Judged,
 }
 
 impl Run<'_> {
@@ -150,11 +170,16 @@ impl Run<'_> {
                         let what = format!("flush {id} succeeds after one that failed");
                         return Err((Breach::AfterFailedFlush, what));
                     }
+                    self.answers.push((Ending::Done, size));
                     self.now.done(op, id, size);
                 }
-                Ok(Err(error)) if is_refusal(&error) => self.now.refused(op, id, size),
+                Ok(Err(error)) if is_refusal(&error) => {
+                    self.answers.push((Ending::Refused, size));
+                    self.now.refused(op, id, size);
+                }
                 Ok(Err(_)) => {
                     self.reported = true;
+                    self.answers.push((Ending::Failed, size));
                     self.now.attempt(op, id, size);
                     if session.image().is_none() {
                         // What was not flushed went with it, unless it was.
@@ -184,8 +209,14 @@ impl Run<'_> {
                 let what = "closing succeeds after a failed flush".to_owned();
                 return Err((Breach::AfterFailedFlush, what));
             }
-            Ok(()) => self.now.closed(),
-            Err(_) => self.reported = true,
+            Ok(()) => {
+                self.answers.push((Ending::Done, 0));
+                self.now.closed();
+            }
+            Err(_) => {
+                self.answers.push((Ending::Failed, 0));
+                self.reported = true;
+            }
         }
         match self.seen().changes_after {
             0 => Ok(()),
@@ -193,8 +224,13 @@ impl Run<'_> {
         }
     }
 
-    fn judge_file(&self, when: &str, reopen: bool) -> Result<(), (Breach, String)> {
-        let images: Vec<_> = self.storages.iter().map(|s| s.inner().inner().image()).collect();
+    fn judge_file(&mut self, when: &str, reopen: bool) -> Result<(), (Breach, String)> {
+        let mut images: Vec<_> = self.storages.iter().map(|s| s.inner().inner().image()).collect();
+        let hashes: Vec<_> = images.iter_mut().map(DiskImage::content_hash).collect();
+        let known = |reopen| (hashes.clone(), self.answers.clone(), reopen);
+        if self.judged.0.contains(&known(reopen)) || self.judged.0.contains(&known(true)) {
+            return Ok(());
+        }
         let copy =
             |image: &DiskImage| Arc::new(SnapshotStorage::new(image.clone())) as Arc<dyn Storage>;
         let files = || self.base.files(images.iter().map(copy).collect());
@@ -209,6 +245,7 @@ impl Run<'_> {
             judge_files_reopened(&files(), &self.now)
                 .map_err(|what| (Breach::Corrupt, format!("{when}: {what}")))?;
         }
+        self.judged.0.insert(known(reopen));
         Ok(())
     }
 }

@@ -26,6 +26,7 @@ mod judge;
 mod judge_bitmaps;
 mod layout;
 mod listed;
+pub mod long_faults;
 mod long_options;
 pub mod long_run;
 mod moment;
@@ -52,7 +53,7 @@ pub use contents::{Reads, Stretch, for_each_stretch};
 pub use explorer::{Depth, Explorer, Tally};
 pub use fault_explorer::{FaultTally, explore_faults, explore_one_fault};
 pub use fault_plan::FaultPlan;
-pub use faulty_run::{Breach, Ran, count_calls, run_with_fault};
+pub use faulty_run::{Breach, Judged, Ran, count_calls, run_with_fault};
 pub use features::{Feature, Features};
 pub use files::{Files, Fixed};
 pub use judge::{

@@ -9,10 +9,7 @@ use std::time::{Duration, Instant};
 use holstein_guard::planted::Bug;
 use holstein_testkit::{Rng, SampleOptions, Tearing};
 
-use crate::{
-    Config, Depth, Explorer, FaultPlan, FaultTally, Program, Start, Tally, Violation,
-    explore_faults, explore_one_fault,
-};
+use crate::{Config, Depth, Explorer, FaultPlan, Program, Start, Tally, Violation};
 
 /// What to explore.
 #[derive(Clone, Debug)]
@@ -163,39 +160,6 @@ pub fn run(run: &LongRun) -> Result<Outcome, String> {
     Ok(outcome)
 }
 
-/// Lets calls fail: one, or all of a program, or all of all programs of two.
-///
-/// # Errors
-/// If a start cannot be made.
-pub fn run_faults(run: &LongRun) -> Result<FaultTally, String> {
-    let mut tally = FaultTally::default();
-    match (&run.program, run.fault) {
-        (Some(program), Some((plan, call))) => {
-            explore_one_fault(program, plan, call, &mut tally)?;
-        }
-        (Some(program), None) => {
-            explore_faults(std::slice::from_ref(program), &FaultPlan::all(), &mut tally)?;
-        }
-        (None, _) => {
-            for config in Config::all().into_iter().chain(Config::featured()) {
-                for start in starts(config) {
-                    let only = run.only.as_deref().unwrap_or("");
-                    if !format!("{config}/{start}").contains(only) {
-                        continue;
-                    }
-                    // Large clusters say nothing else here, and cost much.
-                    let every = if config.cluster > 1 << 20 { 10 } else { 1 };
-                    let programs: Vec<_> =
-                        Program::all(config, start, 2).into_iter().step_by(every).collect();
-                    explore_faults(&programs, &FaultPlan::all(), &mut tally)?;
-                    println!("{config}/{start}: {tally}");
-                }
-            }
-        }
-    }
-    Ok(tally)
-}
-
 /// Adds to the whole what an explorer did since it was told last.
 fn tell(outcome: &mut Outcome, explorer: &Explorer, told: &mut Tally) {
     outcome.tally.add(explorer.tally.since(*told));
@@ -224,7 +188,7 @@ fn depth(seed: u64, cluster: u64) -> Depth {
     Depth { states, reopen_every: 64, opinion_every: 2048, ..Depth::default() }
 }
 
-fn starts(config: Config) -> impl Iterator<Item = Start> {
+pub(crate) fn starts(config: Config) -> impl Iterator<Item = Start> {
     Start::OWN.into_iter().chain(Start::FOREIGN).filter(move |start| start.fits(config))
 }
 

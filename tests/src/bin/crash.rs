@@ -4,6 +4,7 @@
 
 use std::process::ExitCode;
 
+use holstein_tests::long_faults;
 use holstein_tests::long_run::{self, LongRun};
 use holstein_tests::{each_option, number};
 
@@ -55,13 +56,17 @@ fn main() -> ExitCode {
 }
 
 fn faults(run: &LongRun) -> ExitCode {
-    match long_run::run_faults(run) {
+    match long_faults::run(run) {
         Ok(tally) => {
             for shown in &tally.shown {
                 println!("{shown}");
             }
-            println!("faults: {tally}");
-            if tally.total() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+            println!("faults: {tally}, {} programs not run", tally.unfinished);
+            match (tally.total(), tally.unfinished) {
+                (0, 0) => ExitCode::SUCCESS,
+                (0, _) => ExitCode::from(3),
+                _ => ExitCode::FAILURE,
+            }
         }
         Err(why) => {
             eprintln!("crash: {why}");
