@@ -339,11 +339,19 @@ impl World {
         for (t, words) in &self.now {
             let found = self.cache.read(at(*t), |w| {
                 let all: Words = (0..w.len()).map(|i| w.get(i)).collect();
-                (all, w.note())
+                let zeros = (0..=w.len() + 1).flat_map(|from| {
+                    [0, 1, 8, w.len(), usize::MAX].map(|most| (from, most, w.zeros(from, most)))
+                });
+                (all, w.note(), zeros.collect::<Vec<_>>())
             });
             match found {
-                Some((found, note)) => {
+                Some((found, note, zeros)) => {
                     prop_assert_eq!(&found, words, "table {}", t);
+                    for (from, most, zeros) in zeros {
+                        let rest = words.iter().skip(from).take(most);
+                        let right = rest.take_while(|word| **word == 0).count();
+                        prop_assert_eq!(zeros, right, "zeros of table {} from {}", t, from);
+                    }
                     let single: Option<Words> =
                         (0..words.len()).map(|i| self.cache.word(at(*t), i)).collect();
                     prop_assert_eq!(single.as_ref(), Some(words), "words of table {}", t);

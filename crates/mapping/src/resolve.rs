@@ -227,7 +227,15 @@ impl Inner {
         if matches!(kind, ExtentKind::Compressed { .. }) {
             return Ok(Stretch { extent, whole: false });
         }
-        for n in 1..left {
+        let mut next = 1;
+        if words.get(word) == 0 {
+            // What was never written: entries of 0 all mean the same.
+            let most = (want - first_len).div_ceil(cluster).saturating_add(1).min(left);
+            let most = usize::try_from(most).unwrap_or(usize::MAX);
+            next = words.zeros(word, most).max(1) as u64;
+            extent.len = (next - 1).saturating_mul(cluster).saturating_add(first_len).min(want);
+        }
+        for n in next..left {
             if extent.len >= want {
                 break;
             }
