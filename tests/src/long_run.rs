@@ -185,6 +185,11 @@ fn depth(seed: u64, cluster: u64) -> Depth {
     }
     // Large clusters make large states: the same cuts, fewer samples beyond eight changes.
     let states = SampleOptions { samples: 4, tearing: Tearing::Last, ..states };
+    if cluster > 1 << 20 {
+        // A look at a disk whose tables have 2 MiB takes as long as a hundred looks at a small one.
+        let states = SampleOptions { max_exhaustive: 3, samples: 2, ..states };
+        return Depth { states, reopen_every: 64, opinion_every: 2048, ..Depth::default() };
+    }
     Depth { states, reopen_every: 64, opinion_every: 2048, ..Depth::default() }
 }
 
