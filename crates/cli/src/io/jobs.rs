@@ -5,10 +5,13 @@
 //! completed requests: while it does I/O for another command, while it sleeps, in `aio_flush`, at the
 //! prompt, and before a file is closed.
 //!
+//! Requests that end together are reported in the order in which they were started: of requests that
+//! waited for another one, a thread may get its turn to say so before the thread of that other one.
+//!
 //! # Invariants
 //! A thread lets go of its disk before it sends its report.
 
-use std::collections::VecDeque;
+use std::collections::BTreeSet;
 use std::io::BufRead;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
@@ -19,10 +22,13 @@ use crate::out;
 /// At the prompt a line that is there already goes before reports which arrive with it.
 const LINE_FIRST: Duration = Duration::from_millis(2);
 
+/// So long a report waits for those of requests that were started earlier and still run.
+const EARLIER_FIRST: Duration = Duration::from_millis(20);
+
 /// What the command thread waits for.
 enum Event {
-    /// A request is done, with its report.
-    Finished(String),
+    /// The request with this number is done, with its report.
+    Finished(u64, String),
     /// The next line of standard input; none at its end.
     Line(Option<String>),
 }
@@ -31,10 +37,12 @@ enum Event {
 pub(super) struct Jobs {
     sender: Sender<Event>,
     receiver: Receiver<Event>,
-    /// Threads that have not sent their report yet.
-    running: usize,
-    /// Reports that were not printed yet.
-    done: VecDeque<String>,
+    /// Requests up to now.
+    started: u64,
+    /// Those whose threads have not sent their report yet.
+    running: BTreeSet<u64>,
+    /// Reports that were not printed yet, with the numbers of their requests.
+    done: Vec<(u64, String)>,
     /// Asks the thread that reads standard input for one more line.
     reader: Option<Sender<()>>,
 }
@@ -43,7 +51,8 @@ impl Jobs {
     /// No requests.
     pub(super) fn new() -> Self {
         let (sender, receiver) = channel();
-        Self { sender, receiver, running: 0, done: VecDeque::new(), reader: None }
+        let running = BTreeSet::new();
+        Self { sender, receiver, started: 0, running, done: Vec::new(), reader: None }
     }
 
     /// Runs `job` in a thread; what it returns is printed later.
@@ -54,14 +63,14 @@ impl Jobs {
         &mut self,
         job: impl FnOnce() -> String + Send + 'static,
     ) -> Result<(), i32> {
-        let sender = self.sender.clone();
+        let (sender, number) = (self.sender.clone(), self.number());
         let run = move || {
-            let mut report = Report { sender, text: String::new() };
+            let mut report = Report { sender, number, text: String::new() };
             report.text = job();
         };
         match thread::Builder::new().name("aio".to_owned()).spawn(run) {
             Ok(_) => {
-                self.running += 1;
+                self.running.insert(number);
                 Ok(())
             }
             Err(error) => Err(error.raw_os_error().unwrap_or(libc::EAGAIN)),
@@ -70,13 +79,14 @@ impl Jobs {
 
     /// Takes the report of a request that needed no thread.
     pub(super) fn finish_at_once(&mut self, report: String) {
-        self.done.push_back(report);
+        let number = self.number();
+        self.done.push((number, report));
     }
 
     /// Prints the reports that are there.
     pub(super) fn report_ready(&mut self) {
-        while let Ok(Event::Finished(report)) = self.receiver.try_recv() {
-            self.finished(report);
+        while let Ok(Event::Finished(number, report)) = self.receiver.try_recv() {
+            self.finished(number, report);
         }
         self.print_done();
     }
@@ -84,13 +94,14 @@ impl Jobs {
     /// Waits for every request and prints the reports.
     pub(super) fn wait_all(&mut self) {
         self.report_ready();
-        while self.running > 0 {
+        while !self.running.is_empty() {
             match self.receiver.recv() {
-                Ok(Event::Finished(report)) => self.finished(report),
+                Ok(Event::Finished(number, report)) => self.finished(number, report),
                 // No line is asked for while a command runs.
                 Ok(Event::Line(_)) => {}
                 Err(_) => break,
             }
+            self.wait_for_earlier();
             self.print_done();
         }
     }
@@ -102,12 +113,30 @@ impl Jobs {
             self.report_ready();
             let rest = time.saturating_sub(start.elapsed());
             match self.receiver.recv_timeout(rest) {
-                Ok(Event::Finished(report)) => self.finished(report),
+                Ok(Event::Finished(number, report)) => self.finished(number, report),
                 Ok(Event::Line(_)) => {}
                 Err(_) => break,
             }
         }
         self.print_done();
+    }
+
+    /// Waits a little while requests run that were started before one whose report is there, and puts the
+    /// reports in order.
+    fn wait_for_earlier(&mut self) {
+        let end = Instant::now() + EARLIER_FIRST;
+        let is_earlier = |jobs: &Self| {
+            let last = jobs.done.iter().map(|(number, _)| *number).max();
+            jobs.running.first().copied() < last
+        };
+        while !self.running.is_empty() && is_earlier(self) {
+            match self.receiver.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                Ok(Event::Finished(number, report)) => self.finished(number, report),
+                Ok(Event::Line(_)) => {}
+                Err(_) => break,
+            }
+        }
+        self.done.sort_by_key(|(number, _)| *number);
     }
 
     /// The next line of standard input without its end, none at the end of the input. Reports that
@@ -130,18 +159,23 @@ impl Jobs {
             };
             match event {
                 Event::Line(line) => return line,
-                Event::Finished(report) => self.finished(report),
+                Event::Finished(number, report) => self.finished(number, report),
             }
         }
     }
 
-    fn finished(&mut self, report: String) {
-        self.running = self.running.saturating_sub(1);
-        self.done.push_back(report);
+    fn number(&mut self) -> u64 {
+        self.started += 1;
+        self.started
+    }
+
+    fn finished(&mut self, number: u64, report: String) {
+        self.running.remove(&number);
+        self.done.push((number, report));
     }
 
     fn print_done(&mut self) {
-        for report in self.done.drain(..) {
+        for (_, report) in self.done.drain(..) {
             out::text(&report);
         }
     }
@@ -180,13 +214,15 @@ fn read_lines(asked: &Receiver<()>, sender: &Sender<Event>) {
 /// A report that is sent however its thread ends.
 struct Report {
     sender: Sender<Event>,
+    number: u64,
     text: String,
 }
 
 impl Drop for Report {
     fn drop(&mut self) {
         // Without a receiver the program is ending, and nobody waits.
-        drop(self.sender.send(Event::Finished(std::mem::take(&mut self.text))));
+        let text = std::mem::take(&mut self.text);
+        drop(self.sender.send(Event::Finished(self.number, text)));
     }
 }
 
@@ -210,7 +246,7 @@ mod tests {
             jobs.start(job).expect("a thread can be made");
         }
         jobs.wait_all();
-        assert_eq!((count.load(Ordering::SeqCst), jobs.running), (8, 0));
+        assert_eq!((count.load(Ordering::SeqCst), jobs.running.len()), (8, 0));
         assert_eq!(Arc::strong_count(&count), 1, "every thread let go of what it had");
     }
 
@@ -221,6 +257,46 @@ mod tests {
         let start = Instant::now();
         jobs.sleep(Duration::from_millis(20));
         assert!(start.elapsed() >= Duration::from_millis(20));
-        assert_eq!(jobs.running, 0);
+        assert!(jobs.running.is_empty());
+    }
+
+    #[test]
+    fn requests_that_end_together_are_reported_in_their_order() {
+        let mut jobs = Jobs::new();
+        let (second, ended) = channel();
+        let first = move || {
+            // The second one is done; this one gets its turn a little later.
+            ended.recv().ok();
+            thread::sleep(Duration::from_millis(2));
+            "first".to_owned()
+        };
+        jobs.start(first).expect("a thread can be made");
+        let last = move || {
+            second.send(()).ok();
+            "second".to_owned()
+        };
+        jobs.start(last).expect("a thread can be made");
+        let Ok(Event::Finished(number, report)) = jobs.receiver.recv() else { panic!("no report") };
+        assert_eq!((number, &*report), (2, "second"));
+        jobs.finished(number, report);
+        jobs.wait_for_earlier();
+        let reports: Vec<_> = jobs.done.iter().map(|(_, report)| &**report).collect();
+        assert_eq!(reports, ["first", "second"]);
+    }
+
+    #[test]
+    fn a_report_does_not_wait_long_for_an_earlier_one() {
+        let mut jobs = Jobs::new();
+        let (go, wait) = channel::<()>();
+        let first = move || {
+            wait.recv().ok();
+            "first".to_owned()
+        };
+        jobs.start(first).expect("a thread can be made");
+        jobs.finish_at_once("second".to_owned());
+        jobs.wait_for_earlier();
+        assert_eq!(jobs.done, [(2, "second".to_owned())]);
+        drop(go);
+        jobs.wait_all();
     }
 }
