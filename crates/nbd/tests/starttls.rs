@@ -200,7 +200,9 @@ impl Running {
         let (path, disk) = (fresh_path(), disk());
         let listener = Listener::unix(&path).expect("the path is free");
         let waker = Arc::new(Waker::new().expect("there are files to be had"));
+        // A client that waits for what never comes is told so.
         let server = Server::new()
+            .handshake_limit(Some(Duration::from_secs(10)))
             .export(Arc::clone(&disk) as Arc<dyn Export>, settings("disk"))
             .security(security);
         let other = Arc::clone(&waker);
@@ -290,6 +292,8 @@ fn heard_after(answer: &[(u32, &[u8])], behind: &[u8]) -> (Vec<u8>, ClientError)
     let heard = std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().expect("a client comes");
         stream.write_all(&said).expect("it is short");
+        // A client that waits for more learns that there is none.
+        let _ = stream.shutdown(std::net::Shutdown::Write);
         let mut heard = Vec::new();
         let _ = stream.read_to_end(&mut heard);
         heard

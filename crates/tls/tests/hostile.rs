@@ -2,14 +2,14 @@
 
 mod common;
 
-use std::io::{Read, Write};
+use std::io::{IoSlice, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::{Peers, Running, TestResult, connect};
-use holstein_nbd::{Address, NbdStorage, Target};
+use holstein_nbd::{Address, Channel, Link, NbdStorage, Security, Socket, Target};
 use holstein_storage::Storage;
 use holstein_testkit::{Rng, TempDir};
 use holstein_units::HostOffset;
@@ -198,5 +198,37 @@ fn a_server_that_is_no_tls_server_is_not_believed() -> TestResult {
         let options = heard.windows(8).filter(|part| *part == b"IHAVEOPT").count();
         assert_eq!(options, 1, "nothing was asked for but TLS");
     }
+    Ok(())
+}
+
+/// Both ends of a connection under TLS, and the links under them.
+fn ends(peers: &Peers) -> TestResult<[(Arc<Link>, Arc<dyn Channel>); 2]> {
+    let (one, other) = UnixStream::pair()?;
+    let link = |stream| Arc::new(Link::new(Socket::Unix(stream)));
+    let (one, other) = (link(one), link(other));
+    let (server, client) = (peers.server()?, peers.client()?);
+    let ours = Arc::clone(&one);
+    let server = std::thread::spawn(move || server.secure(ours));
+    let client = client.secure(Arc::clone(&other))?;
+    let server = server.join().expect("it does not panic")?;
+    Ok([(one, server), (other, client)])
+}
+
+#[test]
+fn nobody_waits_for_a_peer_that_does_not_listen_but_who_sends_to_it() -> TestResult {
+    let peers = Peers::new("tls-deaf")?;
+    let [(link, server), (_, client)] = ends(&peers)?;
+    let sends = std::thread::spawn({
+        let server = Arc::clone(&server);
+        // More than what fits between them: it waits until the link is shut down.
+        move || server.send(&[IoSlice::new(&vec![7; 16 << 20])])
+    });
+    std::thread::sleep(Duration::from_millis(200));
+    assert!(!sends.is_finished(), "nobody takes the bytes");
+    client.send(&[IoSlice::new(b"word")])?;
+    let mut bytes = [0; 4];
+    assert_eq!((server.receive(&mut bytes)?, &bytes), (4, b"word"), "it is heard all the same");
+    link.shutdown();
+    assert!(sends.join().expect("it does not panic").is_err());
     Ok(())
 }
