@@ -201,8 +201,11 @@ fn a_server_that_is_no_tls_server_is_not_believed() -> TestResult {
     Ok(())
 }
 
-/// Both ends of a connection under TLS, and the links under them.
-fn ends(peers: &Peers) -> TestResult<[(Arc<Link>, Arc<dyn Channel>); 2]> {
+/// An end of a connection under TLS, and the link under it.
+type End = (Arc<Link>, Arc<dyn Channel>);
+
+/// Both ends of a connection, the server's first.
+fn ends(peers: &Peers) -> TestResult<[End; 2]> {
     let (one, other) = UnixStream::pair()?;
     let link = |stream| Arc::new(Link::new(Socket::Unix(stream)));
     let (one, other) = (link(one), link(other));
