@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::fault_explorer::every_fault;
-use crate::long_run::{LongRun, starts};
+use crate::long_run::{LongRun, on_threads, starts};
 use crate::{Base, Config, FaultPlan, FaultTally, Program, explore_faults, explore_one_fault};
 
 /// Lets calls fail: one, or all of a program, or all of all programs of two; of these prints a line of
@@ -57,11 +57,7 @@ fn all(run: &LongRun) -> Result<FaultTally, String> {
         }
         Ok(())
     };
-    std::thread::scope(|scope| {
-        let all: Vec<_> = (0..run.threads).map(|_| scope.spawn(work)).collect();
-        all.into_iter()
-            .try_for_each(|one| one.join().map_err(|_| "a thread panicked".to_owned())?)
-    })?;
+    on_threads(run.threads, work)?;
     Ok(whole.into_inner().expect("no counter panics").0)
 }
 

@@ -150,14 +150,25 @@ pub fn run(run: &LongRun) -> Result<Outcome, String> {
         }
         Ok(())
     };
-    std::thread::scope(|scope| {
-        let all: Vec<_> = (0..run.threads).map(|_| scope.spawn(work)).collect();
-        all.into_iter()
-            .try_for_each(|one| one.join().map_err(|_| "a thread panicked".to_owned())?)
-    })?;
+    on_threads(run.threads, work)?;
     let mut outcome = outcome.into_inner().expect("no counter panics");
     outcome.elapsed = began.elapsed();
     Ok(outcome)
+}
+
+/// Does the same on so many threads, until all have done it.
+///
+/// # Errors
+/// The first error of any thread.
+pub(crate) fn on_threads(
+    threads: u64,
+    work: impl Fn() -> Result<(), String> + Copy + Send,
+) -> Result<(), String> {
+    std::thread::scope(|scope| {
+        let all: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        all.into_iter()
+            .try_for_each(|one| one.join().map_err(|_| "a thread panicked".to_owned())?)
+    })
 }
 
 /// Adds to the whole what an explorer did since it was told last.
