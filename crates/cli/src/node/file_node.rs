@@ -134,48 +134,51 @@ impl FileNode {
         let name = layer.name.clone();
         let driver = layer.driver.name();
         let identity = layer.file.as_ref().and_then(|file| file.identity);
-        let tree = Some(layer.tree());
+        let tree = layer.tree();
         // A raw node without a window is its file, unless rules below want to hear of it.
         let debugger = layer.file.as_ref().and_then(|file| file.debugger.clone());
         if layer.driver == Driver::Raw && layer.options.is_empty() && debugger.is_none() {
             let child = layer.file.ok_or_else(|| DiskError::invalid("a raw node has a file"))?;
-            let storage = Arc::clone(&child.storage);
-            let (debugger, states) = (child.debugger.clone(), child.states.clone());
-            let child = Some(Box::new(child));
-            let file = None;
-            let plain_name = false;
             return Ok(Self {
-                storage,
-                driver,
-                name,
                 identity,
-                child,
-                file,
-                tree,
-                plain_name,
-                debugger,
-                states,
+                debugger: child.debugger.clone(),
+                states: child.states.clone(),
+                ..Self::of(Arc::clone(&child.storage), driver, name, tree).above(child)
             });
         }
-        let child = layer.file.clone().map(Box::new);
+        let child = layer.file.clone();
         let is_null = matches!(layer.driver, Driver::NullCo | Driver::NullAio);
         let plain_name = is_null && !name.starts_with("json:");
         // Secrets are for the image that a command opens, not for what it lies in.
         let disk = layer.into_disk(&Objects::default())?;
         let storage: Arc<dyn Storage> = Arc::new(DiskStorage::new(disk));
-        let (file, states) = (None, None);
-        Ok(Self {
+        let node = Self::of(storage, driver, name, tree);
+        let node = Self { identity, plain_name, debugger, ..node };
+        Ok(match child {
+            Some(child) => node.above(child),
+            None => node,
+        })
+    }
+
+    /// A node that has nothing but its bytes and what it is called.
+    fn of(storage: Arc<dyn Storage>, driver: &'static str, name: String, tree: Json) -> Self {
+        Self {
             storage,
             driver,
             name,
-            identity,
-            child,
-            file,
-            tree,
-            plain_name,
-            debugger,
-            states,
-        })
+            identity: None,
+            child: None,
+            file: None,
+            tree: Some(tree),
+            plain_name: false,
+            debugger: None,
+            states: None,
+        }
+    }
+
+    /// The node above another.
+    fn above(self, child: Self) -> Self {
+        Self { child: Some(Box::new(child)), ..self }
     }
 
     /// A node of bytes that lie elsewhere.
@@ -186,18 +189,8 @@ impl FileNode {
         tree: Json,
         states: ExportStates,
     ) -> Self {
-        Self {
-            storage,
-            driver,
-            name,
-            identity: None,
-            child: None,
-            file: None,
-            tree: Some(tree),
-            plain_name: true,
-            debugger: None,
-            states: Some(states),
-        }
+        let node = Self::of(storage, driver, name, tree);
+        Self { plain_name: true, states: Some(states), ..node }
     }
 
     /// A debugging node over `child`.
@@ -209,18 +202,9 @@ impl FileNode {
         child: Self,
         debugger: Arc<Debugger>,
     ) -> Self {
-        Self {
-            storage,
-            driver: Driver::Blkdebug.name(),
-            name,
-            identity: child.identity,
-            child: Some(Box::new(child)),
-            file: None,
-            tree: Some(tree),
-            plain_name,
-            debugger: Some(debugger),
-            states: None,
-        }
+        let (identity, debugger) = (child.identity, Some(debugger));
+        let node = Self::of(storage, Driver::Blkdebug.name(), name, tree).above(child);
+        Self { identity, plain_name, debugger, ..node }
     }
 
     /// The node in its canonical form.
