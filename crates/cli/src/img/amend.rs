@@ -4,11 +4,11 @@ use super::amend_list::{AmendList, help};
 use super::images::{cache_mode, named, open_files, open_image};
 use super::meter::Unit;
 use super::progress::Progress;
+use super::shared_options::{CACHE, FORMAT, IMAGE_OPTS, PROGRESS, QUIET};
 use super::{Args, Command, Failure, Outcome};
 use crate::node::{CacheMode, Driver, OpenFlags, QcowFacts};
 use crate::personality;
 use crate::text::{Operands, Opt, asks_for_help, join_lists};
-use crate::words::{CACHES, FORMATS};
 
 pub(super) const COMMAND: Command = Command {
     name: "amend",
@@ -33,17 +33,13 @@ pub(super) const COMMAND: Command = Command {
     options: &[
         Opt::value("options", Some('o'), &["options"])
             .takes("OPTIONS", "key=value,... of what changes; 'help' lists them"),
-        Opt::value("format", Some('f'), &["format"])
-            .takes("FMT", "format of the image (found by its first bytes)")
-            .words(FORMATS),
-        Opt::flag("image-opts", None, &["image-opts"]).about("FILENAME is a string of options"),
-        Opt::value("cache", Some('t'), &["cache"])
-            .takes("CACHE", "cache mode (writeback)")
-            .words(CACHES),
+        FORMAT,
+        IMAGE_OPTS,
+        CACHE,
         Opt::flag("force", None, &["force"])
             .about("allow erasing or overwriting the last key of an encrypted image"),
-        Opt::flag("progress", Some('p'), &["progress"]).about("show progress"),
-        Opt::flag("quiet", Some('q'), &["quiet"]).about("print nothing"),
+        PROGRESS,
+        QUIET,
     ],
     operands: Operands::Mixed,
     native: &[],

@@ -4,11 +4,12 @@ use std::time::Instant;
 
 use super::bench_run::{Flushes, Plan, run_requests};
 use super::images::{named, number, open_image, out_of_range, size_within};
+use super::shared_options::{CACHE, FORCE_SHARE, FORMAT, IMAGE_OPTS};
 use super::{Args, Command, Failure, Outcome};
 use crate::disk::DiskError;
 use crate::node::{CacheMode, OpenFlags};
 use crate::text::{Json, Operands, Opt, parse_c_integer};
-use crate::words::{AIO, CACHES, FORMATS};
+use crate::words::AIO;
 
 pub(super) const COMMAND: Command = Command {
     name: "bench",
@@ -51,13 +52,9 @@ pub(super) const COMMAND: Command = Command {
      changes nothing
 ",
     options: &[
-        Opt::value("format", Some('f'), &["format"])
-            .takes("FMT", "format of the image (found by its first bytes)")
-            .words(FORMATS),
-        Opt::flag("image-opts", None, &["image-opts"]).about("FILENAME is a string of options"),
-        Opt::value("cache", Some('t'), &["cache"])
-            .takes("CACHE", "cache mode (writeback)")
-            .words(CACHES),
+        FORMAT,
+        IMAGE_OPTS,
+        CACHE,
         Opt::value("count", Some('c'), &["count"]).takes("COUNT", "requests in all (75000)"),
         Opt::value("depth", Some('d'), &["depth"]).takes("DEPTH", "requests at a time (64)"),
         Opt::value("offset", Some('o'), &["offset"])
@@ -78,7 +75,7 @@ pub(super) const COMMAND: Command = Command {
             .takes("INTERVAL", "flush after so many requests"),
         Opt::flag("no-drain", None, &["no-drain"])
             .about("requests go on while a flush is under way"),
-        Opt::flag("share", Some('U'), &["force-share"]).about("do not look at the locks of others"),
+        FORCE_SHARE,
         Opt::flag("quiet", Some('q'), &["quiet"])
             .about("accepted for scripts; results are printed all the same"),
     ],

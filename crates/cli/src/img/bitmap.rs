@@ -3,6 +3,7 @@
 use holstein::Granularity;
 
 use super::images::{named, number, open_image};
+use super::shared_options::{FORMAT, IMAGE_OPTS};
 use super::{Args, Command, Failure, Outcome};
 use crate::disk::{Disk, DiskError, NODE, no_bitmap};
 use crate::node::{ImageRef, OpenFlags};
@@ -40,8 +41,8 @@ pub(super) const COMMAND: Command = Command {
   Several actions are done in their order, up to the first that fails.
 ",
     options: &[
-        Opt::value("format", Some('f'), &["format"]).takes("FMT", "format of the image (found by its first bytes)").words(FORMATS),
-        Opt::flag("image-opts", None, &["image-opts"]).about("FILENAME is a string of options"),
+        FORMAT,
+        IMAGE_OPTS,
         Opt::flag("add", None, &["add"]).about("add BITMAP, which records from then on"),
         Opt::value("granularity", Some('g'), &["granularity"]).takes("GRANULARITY", "bytes that a bit of the new bitmap stands for, a power of two (a cluster, within 4k and 64k)"),
         Opt::flag("remove", None, &["remove"]).about("remove BITMAP, an inconsistent one too"),

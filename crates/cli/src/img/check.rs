@@ -12,13 +12,14 @@ use holstein_storage::Storage;
 use super::images::{cache_mode, json_output, named, open_files};
 use super::meter::Unit;
 use super::progress::Progress;
+use super::shared_options::{FORCE_SHARE, FORMAT, IMAGE_OPTS};
 use super::{Args, Command, Failure, Outcome};
 use crate::disk::DiskError;
 use crate::node::{CacheMode, Driver, OpenFlags, QcowOptions, check_fit, read_header};
 use crate::out::{self, say};
 use crate::personality;
 use crate::text::{Json, Operands, Opt, strerror};
-use crate::words::{CACHES, FORMATS, OUTPUT, REPAIR};
+use crate::words::{CACHES, OUTPUT, REPAIR};
 
 pub(super) const COMMAND: Command = Command {
     name: "check",
@@ -45,10 +46,8 @@ pub(super) const COMMAND: Command = Command {
 exit status: 0 consistent, 1 not checked, 2 corrupt, 3 leaks, 63 no check for this format
 ",
     options: &[
-        Opt::value("format", Some('f'), &["format"])
-            .takes("FMT", "format of the image (found by its first bytes)")
-            .words(FORMATS),
-        Opt::flag("image-opts", None, &["image-opts"]).about("FILENAME is a string of options"),
+        FORMAT,
+        IMAGE_OPTS,
         Opt::value("cache", Some('T'), &["cache"])
             .takes("CACHE", "cache mode (writeback)")
             .words(CACHES),
@@ -57,14 +56,14 @@ exit status: 0 consistent, 1 not checked, 2 corrupt, 3 leaks, 63 no check for th
             .words(REPAIR),
         Opt::flag("dry-run", None, &["dry-run"])
             .about("print what a repair would write, and write nothing"),
-        Opt::flag("share", Some('U'), &["force-share"]).about("do not look at the locks of others"),
+        FORCE_SHARE,
         Opt::value("output", None, &["output"])
             .takes("human|json", "form of the output (human)")
             .words(OUTPUT),
         Opt::flag("quiet", Some('q'), &["quiet"]).about("print only what is wrong"),
     ],
     operands: Operands::Mixed,
-    native: &[super::PROGRESS],
+    native: &[super::shared_options::PROGRESS],
     manual: &super::manuals::CHECK,
     run,
 };

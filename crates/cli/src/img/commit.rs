@@ -9,12 +9,12 @@ use super::convert_copy::Pace;
 use super::images::{cache_mode, named, number, open_files};
 use super::meter::Unit;
 use super::progress::Progress;
+use super::shared_options::{CACHE, FORMAT, IMAGE_OPTS, PROGRESS, QUIET};
 use super::{Args, Command, Failure, Outcome};
 use crate::disk::{Disk, DiskError, Preallocation, engine_error, os_error};
 use crate::node::{CacheMode, OpenChain, OpenFlags, open_layer};
 use crate::out;
 use crate::text::{Operands, Opt};
-use crate::words::{CACHES, FORMATS};
 
 pub(super) const COMMAND: Command = Command {
     name: "commit",
@@ -39,20 +39,16 @@ pub(super) const COMMAND: Command = Command {
      print nothing
 ",
     options: &[
-        Opt::value("format", Some('f'), &["format"])
-            .takes("FMT", "format of the image (found by its first bytes)")
-            .words(FORMATS),
-        Opt::flag("image-opts", None, &["image-opts"]).about("FILENAME is a string of options"),
-        Opt::value("cache", Some('t'), &["cache"])
-            .takes("CACHE", "cache mode (writeback)")
-            .words(CACHES),
+        FORMAT,
+        IMAGE_OPTS,
+        CACHE,
         Opt::value("base", Some('b'), &["base"])
             .takes("BASE", "a backing file further down; the image is not emptied then")
             .file(),
         Opt::flag("drop", Some('d'), &["drop"]).about("do not empty the image afterwards"),
         Opt::value("rate", Some('r'), &["rate"]).takes("RATE", "bytes written in a second"),
-        Opt::flag("progress", Some('p'), &["progress"]).about("show progress"),
-        Opt::flag("quiet", Some('q'), &["quiet"]).about("print nothing"),
+        PROGRESS,
+        QUIET,
     ],
     operands: Operands::Mixed,
     native: &[],

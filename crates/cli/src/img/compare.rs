@@ -3,6 +3,7 @@
 use super::images::{cache_mode, named_as, open_image};
 use super::meter::Unit;
 use super::progress::Progress;
+use super::shared_options::{FORCE_SHARE, PROGRESS, QUIET};
 use super::{Args, Command, Failure, Outcome};
 use crate::disk::{Disk, DiskError, Status};
 use crate::node::{CacheMode, OpenFlags};
@@ -45,9 +46,9 @@ exit status: 0 identical, 1 different or wrong usage, 2 cannot open, 3 cannot qu
         Opt::value("cache", Some('T'), &["cache"])
             .takes("CACHE", "cache mode (writeback)")
             .words(CACHES),
-        Opt::flag("share", Some('U'), &["force-share"]).about("do not look at the locks of others"),
-        Opt::flag("progress", Some('p'), &["progress"]).about("show progress"),
-        Opt::flag("quiet", Some('q'), &["quiet"]).about("print nothing"),
+        FORCE_SHARE,
+        PROGRESS,
+        QUIET,
     ],
     operands: Operands::Mixed,
     native: &[],

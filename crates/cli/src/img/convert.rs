@@ -11,6 +11,7 @@ use super::images::{cache_mode, named, number, open_files, open_image};
 use super::make::make_image;
 use super::meter::Unit;
 use super::progress::Progress;
+use super::shared_options::{PROGRESS, QUIET};
 use super::snapshot_word::SnapshotWord;
 use super::stage::Stage;
 use super::target_file::TargetFile;
@@ -129,8 +130,8 @@ pub(super) const COMMAND: Command = Command {
         Opt::flag("out-of-order", Some('W'), &["oob-writes"]).about("write in any order"),
         Opt::flag("copy-range", Some('C'), &["copy-range-offloading"])
             .about("let the system copy between raw files"),
-        Opt::flag("progress", Some('p'), &["progress"]).about("show progress"),
-        Opt::flag("quiet", Some('q'), &["quiet"]).about("print nothing"),
+        PROGRESS,
+        QUIET,
     ],
     operands: Operands::Mixed,
     native: &[],

@@ -2,6 +2,7 @@
 
 use super::create_list::{CreateFormat, CreateList, Place, help};
 use super::make::make_image;
+use super::shared_options::QUIET;
 use super::stage::Stage;
 use super::{Args, Command, Failure, Outcome};
 use crate::disk::DiskError;
@@ -45,7 +46,7 @@ pub(super) const COMMAND: Command = Command {
             .words(FORMATS),
         Opt::flag("unsafe", Some('u'), &["backing-unsafe"])
             .about("do not open the backing file; SIZE is then needed"),
-        Opt::flag("quiet", Some('q'), &["quiet"]).about("print nothing"),
+        QUIET,
     ],
     operands: Operands::Mixed,
     native: &[],

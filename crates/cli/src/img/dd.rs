@@ -49,7 +49,7 @@ pub(super) const COMMAND: Command = Command {
             .about("do not look at the locks of others on the input"),
     ],
     operands: Operands::Mixed,
-    native: &[super::PROGRESS],
+    native: &[super::shared_options::PROGRESS],
     manual: &super::manuals::DD,
     run,
 };

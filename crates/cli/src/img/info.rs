@@ -4,6 +4,7 @@ use holstein_format::SnapshotRecord;
 
 use super::images::{cache_mode, json_output, named, open_files};
 use super::info_text::print_human;
+use super::shared_options::{CACHE, FORCE_SHARE, FORMAT, IMAGE_OPTS};
 use super::{Args, Command, Failure, Outcome};
 use crate::disk::DiskError;
 use crate::node::{
@@ -13,7 +14,7 @@ use crate::node::{
 use crate::objects::Objects;
 use crate::out::say;
 use crate::text::{Json, Operands, Opt};
-use crate::words::{CACHES, FORMATS, OUTPUT};
+use crate::words::OUTPUT;
 
 pub(super) const COMMAND: Command = Command {
     name: "info",
@@ -34,15 +35,11 @@ pub(super) const COMMAND: Command = Command {
      form of the output (human)
 ",
     options: &[
-        Opt::value("format", Some('f'), &["format"])
-            .takes("FMT", "format of the image (found by its first bytes)")
-            .words(FORMATS),
-        Opt::flag("image-opts", None, &["image-opts"]).about("FILENAME is a string of options"),
+        FORMAT,
+        IMAGE_OPTS,
         Opt::flag("chain", Some('b'), &["backing-chain"]).about("show the backing files as well"),
-        Opt::flag("share", Some('U'), &["force-share"]).about("do not look at the locks of others"),
-        Opt::value("cache", Some('t'), &["cache"])
-            .takes("CACHE", "cache mode (writeback)")
-            .words(CACHES),
+        FORCE_SHARE,
+        CACHE,
         Opt::value("output", None, &["output"])
             .takes("human|json", "form of the output (human)")
             .words(OUTPUT),

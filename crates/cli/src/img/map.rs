@@ -1,12 +1,13 @@
 //! `map`: which ranges of a disk are held where.
 
 use super::images::{json_output, named, number, open_image};
+use super::shared_options::{FORCE_SHARE, FORMAT, IMAGE_OPTS};
 use super::{Args, Command, Failure, Outcome};
 use crate::disk::{Disk, Status};
 use crate::node::OpenFlags;
 use crate::out::say;
 use crate::text::{Operands, Opt};
-use crate::words::{FORMATS, OUTPUT};
+use crate::words::OUTPUT;
 
 pub(super) const COMMAND: Command = Command {
     name: "map",
@@ -26,15 +27,13 @@ pub(super) const COMMAND: Command = Command {
      form of the output (human)
 ",
     options: &[
-        Opt::value("format", Some('f'), &["format"])
-            .takes("FMT", "format of the image (found by its first bytes)")
-            .words(FORMATS),
-        Opt::flag("image-opts", None, &["image-opts"]).about("FILENAME is a string of options"),
+        FORMAT,
+        IMAGE_OPTS,
         Opt::value("start", Some('s'), &["start-offset"])
             .takes("OFFSET", "show what is at this byte and behind it"),
         Opt::value("length", Some('l'), &["max-length"])
             .takes("LENGTH", "show no more than so many bytes"),
-        Opt::flag("share", Some('U'), &["force-share"]).about("do not look at the locks of others"),
+        FORCE_SHARE,
         Opt::value("output", None, &["output"])
             .takes("human|json", "form of the output (human)")
             .words(OUTPUT),

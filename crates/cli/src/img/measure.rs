@@ -3,6 +3,7 @@
 use super::create_list::{CreateFormat, CreateList, help};
 use super::encryption::luks_volume;
 use super::images::{json_output, named, number, open_files};
+use super::shared_options::{FORCE_SHARE, IMAGE_OPTS};
 use super::snapshot_word::SnapshotWord;
 use super::{Args, Command, Failure, Outcome};
 use crate::disk::{Disk, DiskError, luks_error};
@@ -39,7 +40,7 @@ pub(super) const COMMAND: Command = Command {
         Opt::value("format", Some('f'), &["format", "source-format"])
             .takes("FMT", "format of the image that would be converted (found by its first bytes)")
             .words(FORMATS),
-        Opt::flag("image-opts", None, &["image-opts"]).about("FILENAME is a string of options"),
+        IMAGE_OPTS,
         Opt::value("snapshot", Some('l'), &["snapshot"]).takes(
             "SNAPSHOT",
             "measure an internal snapshot: its ID or name, or snapshot.id=ID,snapshot.name=NAME",
@@ -50,7 +51,7 @@ pub(super) const COMMAND: Command = Command {
         Opt::value("options", Some('o'), &["options", "target-format-options"])
             .takes("OPTIONS", "key=value,... of that format; 'help' lists them"),
         Opt::value("size", Some('s'), &["size"]).takes("SIZE", "bytes of an empty disk"),
-        Opt::flag("share", Some('U'), &["force-share"]).about("do not look at the locks of others"),
+        FORCE_SHARE,
         Opt::value("output", None, &["output"])
             .takes("human|json", "form of the output (human)")
             .words(OUTPUT),

@@ -39,6 +39,7 @@ mod progress;
 mod rebase;
 mod report;
 mod resize;
+mod shared_options;
 mod snapshot;
 mod snapshot_word;
 mod snapshots;
@@ -73,9 +74,6 @@ const COMMANDS: &[&Command] = &[
     &resize::COMMAND,
     &snapshot::COMMAND,
 ];
-
-/// Of commands that show no progress under the classic names.
-const PROGRESS: Opt = Opt::flag("progress", Some('p'), &["progress"]).about("show progress");
 
 /// Options before the command.
 pub(crate) const TOP_OPTIONS: &[Opt] = &[

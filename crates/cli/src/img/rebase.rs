@@ -6,6 +6,7 @@ use holstein::{ErrorKind, Image, NewBacking, RebaseOptions};
 use super::images::{cache_mode, named, open_files};
 use super::meter::Unit;
 use super::progress::Progress;
+use super::shared_options::{FORMAT, IMAGE_OPTS, PROGRESS, QUIET};
 use super::{Args, Command, Failure, Outcome};
 use crate::disk::{BackingDisks, Disk, DiskError, engine_error};
 use crate::node::{CacheMode, Driver, ImageRef, OpenChain, OpenFlags, backing_name, open_layer};
@@ -39,10 +40,8 @@ pub(super) const COMMAND: Command = Command {
      print nothing
 ",
     options: &[
-        Opt::value("format", Some('f'), &["format"])
-            .takes("FMT", "format of the image (found by its first bytes)")
-            .words(FORMATS),
-        Opt::flag("image-opts", None, &["image-opts"]).about("FILENAME is a string of options"),
+        FORMAT,
+        IMAGE_OPTS,
         Opt::value("cache", Some('t'), &["cache"])
             .takes("CACHE", "cache mode of the image (writeback)")
             .words(CACHES),
@@ -60,8 +59,8 @@ pub(super) const COMMAND: Command = Command {
         Opt::flag("compress", Some('c'), &["compress"]).about("compress clusters that are copied"),
         Opt::flag("share", Some('U'), &["force-share"])
             .about("do not look at the locks of others on the new backing file"),
-        Opt::flag("progress", Some('p'), &["progress"]).about("show progress"),
-        Opt::flag("quiet", Some('q'), &["quiet"]).about("print nothing"),
+        PROGRESS,
+        QUIET,
     ],
     operands: Operands::Mixed,
     native: &[],

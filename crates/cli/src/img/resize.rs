@@ -1,12 +1,13 @@
 //! `resize`: another length for a disk.
 
 use super::images::{named, open_image};
+use super::shared_options::{FORMAT, IMAGE_OPTS, QUIET};
 use super::{Args, Command, Failure, Outcome};
 use crate::disk::{Disk, Preallocation};
 use crate::node::{OpenFlags, parse_option_size};
 use crate::out;
 use crate::text::{Operands, Opt};
-use crate::words::{FORMATS, PREALLOCATION};
+use crate::words::PREALLOCATION;
 
 pub(super) const COMMAND: Command = Command {
     name: "resize",
@@ -28,10 +29,8 @@ pub(super) const COMMAND: Command = Command {
      the new size, or with + or - the change
 ",
     options: &[
-        Opt::value("format", Some('f'), &["format"])
-            .takes("FMT", "format of the image (found by its first bytes)")
-            .words(FORMATS),
-        Opt::flag("image-opts", None, &["image-opts"]).about("FILENAME is a string of options"),
+        FORMAT,
+        IMAGE_OPTS,
         Opt::value("preallocation", None, &["preallocation"])
             .takes(
                 "MODE",
@@ -40,7 +39,7 @@ pub(super) const COMMAND: Command = Command {
             .words(PREALLOCATION),
         Opt::flag("shrink", None, &["shrink"])
             .about("the image may become smaller; data behind its new end is lost"),
-        Opt::flag("quiet", Some('q'), &["quiet"]).about("print nothing"),
+        QUIET,
     ],
     operands: Operands::Negative,
     native: &[],

@@ -3,11 +3,11 @@
 use holstein::{NewSnapshot, SnapshotSelector};
 
 use super::images::{named, open_files, open_image};
+use super::shared_options::{FORCE_SHARE, FORMAT, IMAGE_OPTS};
 use super::{Args, Command, Failure, Outcome, snapshots};
 use crate::disk::DiskError;
 use crate::node::{Driver, OpenFlags, QcowFacts, QcowOptions, check_fit};
 use crate::text::{Operands, Opt};
-use crate::words::FORMATS;
 
 pub(super) const COMMAND: Command = Command {
     name: "snapshot",
@@ -33,10 +33,8 @@ pub(super) const COMMAND: Command = Command {
      accepted for scripts; what there is to print is printed all the same
 ",
     options: &[
-        Opt::value("format", Some('f'), &["format"])
-            .takes("FMT", "format of the image (found by its first bytes)")
-            .words(FORMATS),
-        Opt::flag("image-opts", None, &["image-opts"]).about("FILENAME is a string of options"),
+        FORMAT,
+        IMAGE_OPTS,
         Opt::flag("list", Some('l'), &["list"]).about("list the snapshots, as without an action"),
         Opt::value("apply", Some('a'), &["apply"])
             .takes("NAME", "make the disk what the snapshot with this ID, or else name, holds"),
@@ -44,7 +42,7 @@ pub(super) const COMMAND: Command = Command {
             .takes("NAME", "take one; names need not be unique, IDs are counted up"),
         Opt::value("delete", Some('d'), &["delete"])
             .takes("NAME", "delete the first snapshot with this name"),
-        Opt::flag("share", Some('U'), &["force-share"]).about("do not look at the locks of others"),
+        FORCE_SHARE,
         Opt::flag("quiet", Some('q'), &["quiet"])
             .about("accepted for scripts; what there is to print is printed all the same"),
     ],
