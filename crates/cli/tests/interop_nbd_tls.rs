@@ -218,6 +218,72 @@ fn each_side_writes_and_reads_through_the_other() -> TestResult {
 }
 
 #[test]
+fn shared_keys_open_the_doors_of_both() -> TestResult {
+    let Some(both) = Both::find("shared_keys_open_the_doors_of_both")? else { return Ok(()) };
+    let (key, other) = ("0123456789abcdef".repeat(4), "fedcba9876543210".repeat(2));
+    for (name, text) in [
+        ("ksrv", format!("# who may come in\nqemu:{key}\nalice:{other}\n")),
+        ("kcli", format!("qemu:{key}\nalice:{other}\nmallory:{other}\n")),
+        ("kbad", format!("qemu:{other}\nbad:zz\nshort:00\n")),
+    ] {
+        fs::create_dir(both.path(name))?;
+        fs::write(both.path(name).join("keys.psk"), text)?;
+    }
+    let keys = |name: &str, rest: &str| {
+        format!("tls-creds-psk,id=t,dir={},{rest}", both.path(name).display())
+    };
+    let export = format!("driver=nbd,path={},tls-creds=t", both.path("s").display());
+    let own = keys("ksrv", "endpoint=server");
+    for server in [Path::new(OURS), &both.server] {
+        works(both.tool(false, "qemu-img").args(["create", "-q", "-f", "qcow2", "i", "8M"]))?;
+        let words = ["--object", &own, "--tls-creds", "t", "-f", "qcow2", "i"];
+        let running = Server::start(server, both.dir.path(), &words)?;
+        for (nth, ours) in [true, false].into_iter().enumerate() {
+            for (name, begin) in [("", 0), (",username=alice", 1)] {
+                let credentials = keys("kcli", &format!("endpoint=client{name}"));
+                let mut io = both.tool(ours, "qemu-io");
+                io.args(["--object", &credentials, "--image-opts", &export]);
+                let at = (2 * nth + begin) << 20;
+                for what in ["write", "read"] {
+                    io.args(["-c", &format!("{what} -P {} {at} 1M", at >> 18 | 1)]);
+                }
+                let text = said(io.args(["-c", "flush"]))?;
+                assert!(text.ends_with("[Some(0)]\n") && !text.contains("failed"), "{text}");
+            }
+        }
+        let mut told = Vec::new();
+        for ours in [true, false] {
+            for (dir, name) in [
+                ("kbad", ""),
+                ("kcli", ",username=mallory"),
+                ("kcli", ",username=nobody"),
+                ("kcli", ",username="),
+                ("kbad", ",username=bad"),
+                ("kbad", ",username=short"),
+                ("nobody", ""),
+            ] {
+                let credentials = keys(dir, &format!("endpoint=client{name}"));
+                let mut info = both.tool(ours, "qemu-img");
+                info.args(["info", "--object", &credentials, "--image-opts", &export]);
+                let text = said(&mut info)?;
+                assert!(text.ends_with("[Some(1)]\n"), "{credentials}: {text}");
+                told.push(text);
+            }
+            let mut list = both.tool(ours, "qemu-nbd");
+            list.args(["-L", "-k"]).arg(both.path("s")).args(["--tls-creds", "t", "--object"]);
+            told.push(said(list.arg(keys("kcli", "endpoint=client")))?);
+        }
+        let (one, two) = told.split_at(told.len() / 2);
+        assert_eq!(one, two, "{}", server.display());
+        drop(running);
+        for ours in [true, false] {
+            works(both.tool(ours, "qemu-img").args(["check", "-q", "i"]))?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn both_refuse_servers_in_the_same_words() -> TestResult {
     let Some(both) = Both::find("both_refuse_servers_in_the_same_words")? else { return Ok(()) };
     works(both.tool(false, "qemu-img").args(["create", "-q", "-f", "raw", "r", "1M"]))?;
@@ -406,7 +472,12 @@ fn a_name_that_nobody_verified_decides_nothing() -> TestResult {
     };
     let unverified = own("endpoint=server,verify-peer=off");
     let text = run(&unverified, "authz-simple,id=a,identity=x")?;
-    let reason = "--tls-authz needs TLS credentials with verify-peer=on";
+    let reason = "--tls-authz needs TLS credentials by certificates with verify-peer=on";
+    assert_eq!(text, format!("qemu-nbd: {reason}\n[Some(1)]\n"));
+    // Who has a shared key has no name.
+    fs::write(dir.path().join("keys.psk"), "")?;
+    let keyed = format!("tls-creds-psk,id=t,dir={},endpoint=server", dir.path().display());
+    let text = run(&keyed, "authz-simple,id=a,identity=x")?;
     assert_eq!(text, format!("qemu-nbd: {reason}\n[Some(1)]\n"));
     // Rules that are not there are missed before anybody comes.
     let verified = own("endpoint=server");
@@ -425,7 +496,6 @@ fn credentials_that_cannot_be_had_are_refused_by_name() -> TestResult {
     let place = dir.path().display();
     let x509 = |rest: &str| format!("tls-creds-x509,id=t,dir={place},{rest}");
     for (object, reason) in [
-        ("tls-creds-psk,id=t,dir=/x".to_owned(), "object type 'tls-creds-psk' is not available"),
         ("tls-creds-anon,id=t".to_owned(), "object type 'tls-creds-anon' is not available"),
         (x509("priority=NORMAL:+ANON-DH"), "priority 'NORMAL:+ANON-DH' is not available"),
     ] {

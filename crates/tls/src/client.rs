@@ -8,19 +8,30 @@ use std::sync::Arc;
 use holstein_nbd::{Channel, Link, Security};
 use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
-use rustls::{CertificateError, ClientConfig, ClientConnection, Connection, Error};
+use rustls::{CertificateError, ClientConfig, ClientConnection, Error};
 
+use crate::certified::Certified;
 use crate::credentials::{CredentialOptions, Loaded, key_refused, refused};
+use crate::engine::Engine;
 use crate::error::{CredentialsError, Side};
+use crate::keyed::Keyed;
 use crate::no_verifier::AnyServer;
 use crate::outcome::failed;
 use crate::session::Session;
+use crate::shared_keys::{SharedKey, SharedKeyOptions};
 
 /// How a client judges servers, and what it shows to them.
 #[derive(Clone)]
 pub struct ClientCredentials {
-    config: Arc<ClientConfig>,
-    verifies: bool,
+    kind: Kind,
+}
+
+#[derive(Clone)]
+enum Kind {
+    /// Certificates.
+    Certified { config: Arc<ClientConfig>, verifies: bool },
+    /// A key that the server has too.
+    Keyed(Arc<SharedKey>),
 }
 
 impl ClientCredentials {
@@ -48,14 +59,28 @@ impl ClientCredentials {
         };
         // A server that is met again is judged again.
         config.resumption = Resumption::disabled();
-        Ok(Self { config: Arc::new(config), verifies: options.verify_peer })
+        let config = Arc::new(config);
+        Ok(Self { kind: Kind::Certified { config, verifies: options.verify_peer } })
+    }
+
+    /// Loads a key that the server has too.
+    ///
+    /// # Errors
+    /// The file cannot be read, or has no good key under the name.
+    pub fn load_shared_key(options: &SharedKeyOptions) -> Result<Self, CredentialsError> {
+        let key = SharedKey::of_client(options)?;
+        Ok(Self { kind: Kind::Keyed(Arc::new(key)) })
     }
 }
 
 impl fmt::Debug for ClientCredentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let verifies = self.verifies;
-        f.debug_struct("ClientCredentials").field("verifies", &verifies).finish_non_exhaustive()
+        let kind = match &self.kind {
+            Kind::Certified { verifies: true, .. } => "certificates",
+            Kind::Certified { verifies: false, .. } => "certificates of anybody",
+            Kind::Keyed(_) => "a shared key",
+        };
+        f.debug_tuple("ClientCredentials").field(&kind).finish()
     }
 }
 
@@ -68,24 +93,24 @@ pub struct TlsClient {
 
 impl TlsClient {
     /// For a server that has to be `host`, a name or a number, by its certificate. Without it a server can
-    /// only be met if it is not verified.
+    /// only be met if it is not verified, or has a shared key.
     #[must_use]
     pub fn new(credentials: ClientCredentials, host: Option<String>) -> Self {
         Self { credentials, host }
     }
 
     /// The name to ask for, and to find in the certificate.
-    fn server_name(&self) -> io::Result<ServerName<'static>> {
+    fn server_name(&self, verifies: bool) -> io::Result<ServerName<'static>> {
         let unnamed = ServerName::from(IpAddr::from([0, 0, 0, 0]));
         match &self.host {
-            None if self.credentials.verifies => Err(io::Error::new(
+            None if verifies => Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
                 "No hostname for certificate validation",
             )),
             None => Ok(unnamed),
             Some(host) => match ServerName::try_from(host.clone()) {
                 Ok(name) => Ok(name),
-                Err(_) if !self.credentials.verifies => Ok(unnamed),
+                Err(_) if !verifies => Ok(unnamed),
                 // No certificate is for what is no name.
                 Err(_) => Err(self.failed(&CertificateError::NotValidForName.into())),
             },
@@ -99,10 +124,15 @@ impl TlsClient {
 
 impl Security for TlsClient {
     fn secure(&self, link: Arc<Link>) -> io::Result<Arc<dyn Channel>> {
-        let config = Arc::clone(&self.credentials.config);
-        let connection = ClientConnection::new(config, self.server_name()?)
-            .map_err(|error| self.failed(&error))?;
-        let connection = Connection::Client(connection);
-        Ok(Arc::new(Session::begin(connection, link, self.host.as_deref())?))
+        let engine: Box<dyn Engine> = match &self.credentials.kind {
+            Kind::Certified { config, verifies } => {
+                let name = self.server_name(*verifies)?;
+                let connection = ClientConnection::new(Arc::clone(config), name)
+                    .map_err(|error| self.failed(&error))?;
+                Box::new(Certified::new(connection, self.host.clone()))
+            }
+            Kind::Keyed(key) => Box::new(Keyed::client(key)?),
+        };
+        Ok(Arc::new(Session::begin(engine, link)?))
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use holstein_crypto::Secret;
-use rustls::crypto::{CryptoProvider, ring};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::{RootCertStore, SupportedProtocolVersion};
 
@@ -72,7 +72,8 @@ impl<'a> Loaded<'a> {
             let unusable = |_| CredentialsError::Authorities { path: path.clone() };
             authorities.add(certificate).map_err(unusable)?;
         }
-        let (authorities, provider) = (Arc::new(authorities), Arc::new(ring::default_provider()));
+        let (authorities, provider) =
+            (Arc::new(authorities), Arc::new(aws_lc_rs::default_provider()));
         if options.sanity_check
             && let Some(own) = &identity
         {

@@ -82,6 +82,20 @@ pub enum CredentialsError {
         /// What is wrong.
         reason: String,
     },
+    /// Nobody of that name has a shared key.
+    #[error("Username {name} not found in PSK file {}", path.display())]
+    Username {
+        /// The name.
+        name: String,
+        /// The file.
+        path: PathBuf,
+    },
+    /// A client's shared key is no key.
+    #[error("Cannot set PSK client credentials: {reason}")]
+    SharedKey {
+        /// What is wrong.
+        reason: &'static str,
+    },
     /// What a priority asks for is not here.
     #[error("priority '{0}' is not available in this version")]
     Priority(String),

@@ -164,7 +164,7 @@ fn in_words(error: &pem::Error) -> &'static str {
     }
 }
 
-fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, CredentialsError> {
+pub(crate) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, CredentialsError> {
     let mut text = Zeroizing::new(Vec::new());
     let opened = File::open(path).and_then(|file| {
         if !file.metadata()?.is_file() {

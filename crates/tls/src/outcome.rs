@@ -46,7 +46,24 @@ pub(crate) fn in_words(error: &Error, host: Option<&str>) -> String {
     }
 }
 
+/// How a connection is told of that ended without a word.
+pub(crate) const ABORTED: &str = "The TLS connection was non-properly terminated.";
+
+fn aborted(text: String) -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionAborted, text)
+}
+
 /// An error of the library as one of the connection.
 pub(crate) fn failed(error: &Error, host: Option<&str>) -> io::Error {
-    io::Error::new(io::ErrorKind::ConnectionAborted, in_words(error, host))
+    aborted(in_words(error, host))
+}
+
+/// There is no agreement.
+pub(crate) fn agreement_failed(reason: &str) -> io::Error {
+    aborted(format!("TLS handshake failed: {reason}"))
+}
+
+/// What the peer sent after the agreement does not count.
+pub(crate) fn cannot_read(reason: &dyn std::fmt::Display) -> io::Error {
+    aborted(format!("Cannot read from TLS channel: {reason}"))
 }

@@ -6,15 +6,19 @@ use std::sync::Arc;
 
 use holstein_nbd::{Channel, Link, Security};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
-use rustls::{Connection, ServerConfig, ServerConnection};
+use rustls::{ServerConfig, ServerConnection};
 
 use crate::certificate::Certificate;
+use crate::certified::Certified;
 use crate::credentials::{CredentialOptions, Loaded, key_refused, refused};
+use crate::engine::Engine;
 use crate::error::{CredentialsError, Side};
 use crate::files::REVOCATIONS;
+use crate::keyed::Keyed;
 use crate::name;
 use crate::outcome::failed;
 use crate::session::Session;
+use crate::shared_keys::{KeyFile, SharedKeyOptions};
 
 /// Decides by the distinguished name of its certificate whether a client may come in.
 pub type Authorize = dyn Fn(&str) -> bool + Send + Sync;
@@ -22,8 +26,15 @@ pub type Authorize = dyn Fn(&str) -> bool + Send + Sync;
 /// What a server shows to clients, and how it judges theirs.
 #[derive(Clone)]
 pub struct ServerCredentials {
-    config: Arc<ServerConfig>,
-    verifies: bool,
+    kind: Kind,
+}
+
+#[derive(Clone)]
+enum Kind {
+    /// Certificates.
+    Certified { config: Arc<ServerConfig>, verifies: bool },
+    /// Keys that clients have too.
+    Keyed(KeyFile),
 }
 
 impl ServerCredentials {
@@ -59,20 +70,33 @@ impl ServerCredentials {
         // A client that comes back is judged again.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
-        Ok(Self { config: Arc::new(config), verifies: options.verify_peer })
+        let config = Arc::new(config);
+        Ok(Self { kind: Kind::Certified { config, verifies: options.verify_peer } })
     }
 
-    /// Whether clients have to show a certificate.
+    /// Finds the file of the keys that clients have. It is read again for each client.
+    ///
+    /// # Errors
+    /// It cannot be read, or has too many keys.
+    pub fn load_shared_keys(options: &SharedKeyOptions) -> Result<Self, CredentialsError> {
+        Ok(Self { kind: Kind::Keyed(KeyFile::find(options)?) })
+    }
+
+    /// Whether clients have to show a certificate, and so a name in it.
     #[must_use]
-    pub fn verifies_peers(&self) -> bool {
-        self.verifies
+    pub fn verifies_certificates(&self) -> bool {
+        matches!(self.kind, Kind::Certified { verifies: true, .. })
     }
 }
 
 impl fmt::Debug for ServerCredentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let verifies = self.verifies;
-        f.debug_struct("ServerCredentials").field("verifies", &verifies).finish_non_exhaustive()
+        let kind = match &self.kind {
+            Kind::Certified { verifies: true, .. } => "certificates",
+            Kind::Certified { verifies: false, .. } => "certificates for anybody",
+            Kind::Keyed(_) => "shared keys",
+        };
+        f.debug_tuple("ServerCredentials").field(&kind).finish()
     }
 }
 
@@ -123,9 +147,17 @@ impl fmt::Debug for TlsServer {
 
 impl Security for TlsServer {
     fn secure(&self, link: Arc<Link>) -> io::Result<Arc<dyn Channel>> {
-        let config = Arc::clone(&self.credentials.config);
-        let connection = ServerConnection::new(config).map_err(|error| failed(&error, None))?;
-        let session = Session::begin(Connection::Server(connection), link, None)?;
+        let engine: Box<dyn Engine> = match &self.credentials.kind {
+            Kind::Certified { config, .. } => {
+                let connection = ServerConnection::new(Arc::clone(config));
+                Box::new(Certified::new(connection.map_err(|error| failed(&error, None))?, None))
+            }
+            Kind::Keyed(file) => {
+                let keys = file.keys().map_err(io::Error::other)?;
+                Box::new(Keyed::server(&keys)?)
+            }
+        };
+        let session = Session::begin(engine, link)?;
         self.judge(&session)?;
         Ok(Arc::new(session))
     }

@@ -10,9 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use holstein_nbd::{Channel, Link};
-use rustls::Connection;
 
-use crate::outcome::failed;
+use crate::engine::Engine;
+use crate::outcome::{ABORTED, agreement_failed, cannot_read};
 
 /// Ciphered bytes that are read at once.
 const READ_AT_ONCE: usize = 64 << 10;
@@ -21,8 +21,6 @@ const SEND_AT_ONCE: usize = 128 << 10;
 
 /// How long a peer that was told of a failure is heard out.
 const PATIENCE: Duration = Duration::from_millis(500);
-/// How a connection is told of that ended without a word.
-const CUT: &str = "Cannot read from TLS channel: The TLS connection was non-properly terminated.";
 
 /// A secure connection.
 pub(crate) struct Session {
@@ -30,7 +28,7 @@ pub(crate) struct Session {
     incoming: Mutex<Incoming>,
     outgoing: Mutex<Outgoing>,
     /// Taken last, and never held while anybody waits.
-    connection: Mutex<Connection>,
+    engine: Mutex<Box<dyn Engine>>,
 }
 
 /// Ciphered bytes of the peer.
@@ -54,50 +52,45 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Session {
-    /// Agrees with the peer, whose certificate has to be for `host` where that counts.
-    pub(crate) fn begin(
-        mut connection: Connection,
-        link: Arc<Link>,
-        host: Option<&str>,
-    ) -> io::Result<Self> {
+    /// Agrees with the peer.
+    pub(crate) fn begin(mut engine: Box<dyn Engine>, link: Arc<Link>) -> io::Result<Self> {
         let mut incoming = Incoming::default();
         let mut outgoing = Outgoing::default();
         loop {
-            outgoing.collect(&mut connection)?;
+            engine.collect(&mut outgoing.bytes)?;
             outgoing.send(&link)?;
-            if !connection.is_handshaking() {
+            if !engine.is_handshaking() {
                 break;
             }
             if incoming.is_empty() && incoming.wait(&link)? == 0 {
-                let text = "TLS handshake failed: The TLS connection was non-properly terminated.";
-                return Err(io::Error::new(io::ErrorKind::ConnectionAborted, text));
+                return Err(agreement_failed(ABORTED));
             }
-            if let Err(error) = incoming.feed(&mut connection)? {
+            if let Err(error) = incoming.feed(&mut *engine) {
                 // The peer is told why, if it listens.
-                let _ = outgoing.collect(&mut connection).and_then(|()| outgoing.send(&link));
+                let told = engine.collect(&mut outgoing.bytes);
+                let _ = told.and_then(|()| outgoing.send(&link));
                 incoming.hear_out(&link);
-                return Err(failed(&error, host));
+                return Err(error);
             }
         }
         let (incoming, outgoing) = (Mutex::new(incoming), Mutex::new(outgoing));
-        Ok(Self { link, incoming, outgoing, connection: Mutex::new(connection) })
+        Ok(Self { link, incoming, outgoing, engine: Mutex::new(engine) })
     }
 
     /// Looks at the certificate of the peer, if it showed one.
     pub(crate) fn peer_certificate<T>(&self, look: impl FnOnce(&[u8]) -> T) -> Option<T> {
-        let connection = lock(&self.connection);
-        connection.peer_certificates().and_then(<[_]>::first).map(|certificate| look(certificate))
+        lock(&self.engine).peer_certificate().map(look)
     }
 
     /// Sends what TLS itself has to say, unless somebody sends: who does sees to it afterwards.
     fn send_own(&self) {
-        while lock(&self.connection).wants_write() {
+        while lock(&self.engine).has_output() {
             let mut outgoing = match self.outgoing.try_lock() {
                 Ok(outgoing) => outgoing,
                 Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
                 Err(TryLockError::WouldBlock) => return,
             };
-            let collected = outgoing.collect(&mut lock(&self.connection));
+            let collected = lock(&self.engine).collect(&mut outgoing.bytes);
             if collected.and_then(|()| outgoing.send(&self.link)).is_err() {
                 return;
             }
@@ -109,10 +102,10 @@ impl Session {
         let mut parts = &mut parts[..];
         IoSlice::advance_slices(&mut parts, 0);
         while !parts.is_empty() {
-            let mut connection = lock(&self.connection);
-            let taken = connection.writer().write_vectored(parts)?;
-            outgoing.collect(&mut connection)?;
-            drop(connection);
+            let mut engine = lock(&self.engine);
+            let taken = engine.write(parts)?;
+            engine.collect(&mut outgoing.bytes)?;
+            drop(engine);
             if taken == 0 {
                 return Err(io::ErrorKind::WriteZero.into());
             }
@@ -130,8 +123,8 @@ impl Channel for Session {
         let mut incoming = lock(&self.incoming);
         loop {
             let taken = {
-                let mut connection = lock(&self.connection);
-                incoming.take(&mut connection, into)
+                let mut engine = lock(&self.engine);
+                incoming.take(&mut **engine, into)
             };
             self.send_own();
             if let Some(taken) = taken? {
@@ -139,7 +132,7 @@ impl Channel for Session {
             }
             if incoming.wait(&self.link)? == 0 {
                 // The state has to know, to tell an end from a cut.
-                lock(&self.connection).read_tls(&mut io::empty())?;
+                lock(&self.engine).end_of_input();
             }
         }
     }
@@ -156,7 +149,7 @@ impl Channel for Session {
     }
 
     fn close(&self) {
-        lock(&self.connection).send_close_notify();
+        lock(&self.engine).close();
         self.send_own();
     }
 }
@@ -198,17 +191,16 @@ impl Incoming {
     }
 
     /// Gives some of the bytes, of which there are any, to the state.
-    fn feed(&mut self, connection: &mut Connection) -> io::Result<Result<(), rustls::Error>> {
-        let mut rest = &self.bytes[self.start..self.end];
-        self.start += connection.read_tls(&mut rest)?;
-        Ok(connection.process_new_packets().map(drop))
+    fn feed(&mut self, engine: &mut dyn Engine) -> io::Result<()> {
+        self.start += engine.feed(&self.bytes[self.start..self.end])?;
+        Ok(())
     }
 
     /// Fills a buffer as far as it goes without waiting; nothing if that is not at all.
-    fn take(&mut self, connection: &mut Connection, into: &mut [u8]) -> io::Result<Option<usize>> {
+    fn take(&mut self, engine: &mut dyn Engine, into: &mut [u8]) -> io::Result<Option<usize>> {
         let mut filled = 0;
         while filled < into.len() {
-            match connection.reader().read(&mut into[filled..]) {
+            match engine.read(&mut into[filled..]) {
                 Ok(0) => return Ok(Some(filled)),
                 Ok(read) => {
                     filled += read;
@@ -217,7 +209,8 @@ impl Incoming {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(_) if filled > 0 => break,
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, CUT));
+                    let text = cannot_read(&ABORTED).to_string();
+                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, text));
                 }
                 Err(error) => return Err(error),
             }
@@ -231,8 +224,8 @@ impl Incoming {
             if self.is_empty() {
                 break;
             }
-            if let Err(error) = self.feed(connection)? {
-                self.broken = Some(format!("Cannot read from TLS channel: {error}"));
+            if let Err(error) = self.feed(engine) {
+                self.broken = Some(error.to_string());
             }
         }
         Ok((filled > 0 || into.is_empty()).then_some(filled))
@@ -240,14 +233,6 @@ impl Incoming {
 }
 
 impl Outgoing {
-    /// Takes what the state wants to be sent.
-    fn collect(&mut self, connection: &mut Connection) -> io::Result<()> {
-        while connection.wants_write() {
-            connection.write_tls(&mut self.bytes)?;
-        }
-        Ok(())
-    }
-
     /// Sends all that was taken.
     fn send(&mut self, mut link: &Link) -> io::Result<()> {
         if self.broken {

@@ -6,8 +6,8 @@ use std::io::IoSlice;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{Authority, Peers, Running, SIZE, TestResult, client, peer_params};
-use holstein_nbd::{Address, ClientError, NbdStorage, list};
+use common::{Authority, Peers, Running, SIZE, TestResult, client, peer_params, refused};
+use holstein_nbd::{Address, NbdStorage, list};
 use holstein_storage::Storage;
 use holstein_testkit::Rng;
 use holstein_tls::{ClientCredentials, CredentialOptions, ServerCredentials, TlsClient, TlsServer};
@@ -23,13 +23,6 @@ fn noise(seed: u64, len: usize) -> Vec<u8> {
         chunk.copy_from_slice(&numbers.next_u64().to_be_bytes()[..chunk.len()]);
     });
     bytes
-}
-
-fn refused(outcome: Result<holstein_nbd::Client, ClientError>) -> String {
-    match outcome {
-        Ok(_) => "it was let in".to_owned(),
-        Err(error) => error.to_string(),
-    }
 }
 
 #[test]

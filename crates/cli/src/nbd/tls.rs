@@ -65,13 +65,14 @@ impl Tls {
             return Err(Failure::message("TLS hostname is only supported with export list"));
         }
         let credentials = objects.server_credentials(id).map_err(failed)?;
-        let verifies = credentials.verifies_peers();
+        let verifies = credentials.verifies_certificates();
         let server = TlsServer::new(credentials);
         let Some(id) = &self.authorization else { return Ok(Some(server)) };
         let rules = objects.authorization(id)?.clone();
         if !verifies {
-            // A name that nobody verified says nothing.
-            return Err(Failure::message("--tls-authz needs TLS credentials with verify-peer=on"));
+            // A name that nobody verified says nothing, and with a shared key there is none.
+            let text = "--tls-authz needs TLS credentials by certificates with verify-peer=on";
+            return Err(Failure::message(text));
         }
         Ok(Some(server.authorize(Arc::new(move |name| rules.allows(name)))))
     }

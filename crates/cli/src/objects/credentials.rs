@@ -2,7 +2,9 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use holstein_tls::{ClientCredentials, CredentialOptions, CredentialsError, ServerCredentials};
+use holstein_tls::{
+    ClientCredentials, CredentialOptions, CredentialsError, ServerCredentials, SharedKeyOptions,
+};
 
 use super::Objects;
 use super::properties::{Properties, bad_value};
@@ -19,10 +21,19 @@ pub(crate) enum Credentials {
 
 /// Which credentials are meant.
 pub(super) struct Description {
-    options: CredentialOptions,
+    kind: Kind,
     server: bool,
-    password: Option<String>,
 }
+
+/// What the sides know one another by.
+enum Kind {
+    /// Certificates, and the name of the secret that their key is encrypted with.
+    Certified(CredentialOptions, Option<String>),
+    /// Keys that both have.
+    Keyed(SharedKeyOptions),
+}
+
+const NO_DIR: &str = "Missing 'dir' property value";
 
 impl Description {
     /// Takes the properties of `tls-creds-x509`.
@@ -31,38 +42,73 @@ impl Description {
     /// One of them is missing, unknown or wrong.
     pub(super) fn take(properties: &mut Properties) -> Result<Self, DiskError> {
         let dir = properties.text("dir")?;
-        let server = match properties.text("endpoint")?.as_deref() {
-            None | Some("client") => false,
-            Some("server") => true,
-            Some(other) => return Err(bad_value("endpoint", other)),
-        };
+        let server = is_server(properties)?;
         let (verify, check) = (properties.flag("verify-peer")?, properties.flag("sanity-check")?);
         let (priority, password) = (properties.text("priority")?, properties.text("passwordid")?);
         properties.end()?;
-        let dir = dir.ok_or_else(|| DiskError::invalid("Missing 'dir' property value"))?;
+        let dir = dir.ok_or_else(|| DiskError::invalid(NO_DIR))?;
         let options = CredentialOptions {
             verify_peer: verify.unwrap_or(true),
             sanity_check: check.unwrap_or(true),
             priority,
             ..CredentialOptions::new(dir)
         };
-        Ok(Self { options, server, password })
+        Ok(Self { kind: Kind::Certified(options, password), server })
+    }
+
+    /// Takes the properties of `tls-creds-psk`.
+    ///
+    /// # Errors
+    /// One of them is missing, unknown or wrong.
+    pub(super) fn take_keyed(properties: &mut Properties) -> Result<Self, DiskError> {
+        let dir = properties.text("dir")?;
+        let server = is_server(properties)?;
+        let verify = properties.flag("verify-peer")?;
+        let (priority, username) = (properties.text("priority")?, properties.text("username")?);
+        properties.end()?;
+        if verify == Some(false) {
+            let text = "verify-peer=off means nothing with shared keys: who has none is no peer";
+            return Err(DiskError::invalid(text));
+        }
+        let dir = dir.ok_or_else(|| DiskError::invalid(NO_DIR))?;
+        let options = SharedKeyOptions { username, priority, ..SharedKeyOptions::new(dir) };
+        Ok(Self { kind: Kind::Keyed(options), server })
     }
 
     /// Loads the credentials.
     ///
     /// # Errors
     /// They cannot be read, or are not for this.
-    pub(super) fn load(mut self, others: &Objects) -> Result<Credentials, DiskError> {
-        if self.password.is_some() {
-            let secret = others.passphrase("passwordid", self.password.as_deref())?;
-            self.options.passphrase = Some(secret);
-        }
-        if self.server {
-            ServerCredentials::load(&self.options).map(Credentials::Server).map_err(in_words)
-        } else {
-            ClientCredentials::load(&self.options).map(Credentials::Client).map_err(in_words)
-        }
+    pub(super) fn load(self, others: &Objects) -> Result<Credentials, DiskError> {
+        let loaded = match self.kind {
+            Kind::Certified(mut options, password) => {
+                if password.is_some() {
+                    let secret = others.passphrase("passwordid", password.as_deref())?;
+                    options.passphrase = Some(secret);
+                }
+                if self.server {
+                    ServerCredentials::load(&options).map(Credentials::Server)
+                } else {
+                    ClientCredentials::load(&options).map(Credentials::Client)
+                }
+            }
+            Kind::Keyed(options) if self.server => {
+                ServerCredentials::load_shared_keys(&options).map(Credentials::Server)
+            }
+            Kind::Keyed(options) => {
+                ClientCredentials::load_shared_key(&options).map(Credentials::Client)
+            }
+        };
+        loaded.map_err(in_words)
+    }
+}
+
+/// Takes the side that credentials are for; without a word it is the client's.
+fn is_server(properties: &mut Properties) -> Result<bool, DiskError> {
+    match properties.text("endpoint")?.as_deref() {
+        None | Some("client") => Ok(false),
+        Some("server") => Ok(true),
+        Some(other) => Err(bad_value("endpoint", other)),
     }
 }
 

@@ -46,16 +46,21 @@ pub(crate) enum Outcome {
 }
 
 const TYPES_HELP: &str = "List of user creatable objects:\n  authz-list\n  authz-simple\n  secret\n  \
-                          tls-creds-x509\n";
+                          tls-creds-psk\n  tls-creds-x509\n";
 
 /// The properties of each type.
-const HELP: [(&str, &str); 4] = [
+const HELP: [(&str, &str); 5] = [
     ("authz-list", "  policy=<QAuthZListPolicy>\n  rules=<QAuthZListRule>\n"),
     ("authz-simple", "  identity=<string>\n"),
     (
         "secret",
         "  data=<string>\n  file=<string>\n  format=<QCryptoSecretFormat>\n  iv=<string>\n  \
          keyid=<string>\n",
+    ),
+    (
+        "tls-creds-psk",
+        "  dir=<string>\n  endpoint=<QCryptoTLSCredsEndpoint>\n  priority=<string>\n  \
+         username=<string>\n  verify-peer=<bool>\n",
     ),
     (
         "tls-creds-x509",
@@ -65,7 +70,7 @@ const HELP: [(&str, &str); 4] = [
 ];
 
 /// Types that are known and not here.
-const MISSING: [&str; 4] = ["secret_keyring", "tls-creds-psk", "tls-creds-anon", "throttle-group"];
+const MISSING: [&str; 3] = ["secret_keyring", "tls-creds-anon", "throttle-group"];
 
 impl Objects {
     /// Reads every `--object` argument of a command line.
@@ -193,6 +198,9 @@ impl Description {
     fn take(kind: &str, properties: &mut Properties) -> Result<Self, DiskError> {
         match kind {
             "secret" => secret::Description::take(properties).map(Self::Secret),
+            "tls-creds-psk" => {
+                credentials::Description::take_keyed(properties).map(Self::Credentials)
+            }
             "tls-creds-x509" => credentials::Description::take(properties).map(Self::Credentials),
             "authz-simple" => Authorization::take_simple(properties).map(Self::Authorization),
             "authz-list" => Authorization::take_list(properties).map(Self::Authorization),
@@ -318,6 +326,20 @@ mod tests {
             (
                 r#"{"qom-type":"tls-creds-x509","id":"t","dir":"/x","verify-peer":"on"}"#,
                 "Invalid parameter type for 'verify-peer', expected: boolean",
+            ),
+            ("tls-creds-psk,id=t", "Missing 'dir' property value"),
+            ("tls-creds-psk,id=t,dir=/x,passwordid=x", "Parameter 'passwordid' is unexpected"),
+            (
+                "tls-creds-psk,id=t,dir=/x,endpoint=server,username=x",
+                "username should not be set when endpoint=server",
+            ),
+            (
+                "tls-creds-psk,id=t,dir=/nowhere/at/all",
+                "Unable to access credentials /nowhere/at/all/keys.psk: No such file or directory",
+            ),
+            (
+                "tls-creds-psk,id=t,dir=/x,verify-peer=off",
+                "verify-peer=off means nothing with shared keys: who has none is no peer",
             ),
             ("authz-simple,id=a", "Parameter 'identity' is missing"),
             ("authz-simple,id=a,identity=x,foo=1", "Parameter 'foo' is unexpected"),

@@ -216,6 +216,14 @@ pub(crate) fn connect(target: &Target, tls: TlsClient) -> Result<Client, ClientE
     Client::connect_with(target, &options)
 }
 
+/// What a client is told that should not be let in.
+pub(crate) fn refused(outcome: Result<Client, ClientError>) -> String {
+    match outcome {
+        Ok(_) => "it was let in".to_owned(),
+        Err(error) => error.to_string(),
+    }
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
         self.waker.end();
