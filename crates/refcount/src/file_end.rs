@@ -32,13 +32,20 @@ impl Inner {
         block: holstein_units::HostOffset,
         first: u64,
     ) -> Result<Option<u64>, RefcountError> {
-        let per_block = 1_u64 << self.block_bits();
+        let per_word = 64 / u64::from(self.order.bits());
+        let words_in_block = (1_u64 << self.block_bits()) / per_word;
         loop {
             let last = self.cache.read(block, |words| {
-                (0..per_block).rev().find(|slot| {
+                // Most counters behind the last are 0, and a word of them is one look.
+                let counts = |slot: &u64| {
                     let place = self.order.locate(*slot);
                     words.get(place.word) >> place.shift & self.order.mask() != 0
-                })
+                };
+                (0..words_in_block)
+                    .rev()
+                    .map(|word| word * per_word)
+                    .filter(|first| words.get(self.order.locate(*first).word) != 0)
+                    .find_map(|first| (first..first + per_word).rev().find(counts))
             });
             match last {
                 Some(last) => return Ok(last.map(|slot| first + slot)),

@@ -9,6 +9,7 @@
 //! file. One old and one new block are in memory at a time.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use holstein_cache::RunGuard;
 use holstein_format::limits::MAX_REFCOUNT_TABLE_BYTES;
@@ -130,11 +131,7 @@ impl OldCounts<'_> {
         for (done, (index, _)) in (1..).zip(blocks) {
             self.load(*index)?;
             let mut last = None;
-            for slot in 0..per_old {
-                let count = old.read(&self.block, slot);
-                if count == 0 {
-                    continue;
-                }
+            for (slot, count) in counted(old, &self.block, 0..per_old) {
                 let cluster = HostCluster::new(index * per_old + slot);
                 if count > order.max() {
                     let at = self.inner.geometry.host_offset(cluster);
@@ -164,17 +161,34 @@ impl OldCounts<'_> {
         while at < end {
             let stop = (((at >> old_bits) + 1) << old_bits).min(end);
             if self.load(at >> old_bits)? {
-                for cluster in at..stop {
-                    let count = old.read(&self.block, cluster & ((1 << old_bits) - 1));
-                    if count != 0 {
-                        order.write(to, cluster & ((1 << new_bits) - 1), count);
-                    }
+                let first = at >> old_bits << old_bits;
+                for (slot, count) in counted(old, &self.block, at - first..stop - first) {
+                    order.write(to, (first + slot) & ((1 << new_bits) - 1), count);
                 }
             }
             at = stop;
         }
         Ok(())
     }
+}
+
+/// The counts above 0 of some slots of a block, which begin and end with whole words. Most of a block is
+/// zeros, and eight bytes of them are one look.
+fn counted(
+    order: RefcountOrder,
+    block: &[u8],
+    slots: Range<u64>,
+) -> impl Iterator<Item = (u64, u64)> {
+    let per_word = 64 / u64::from(order.bits());
+    let words = block.as_chunks::<8>().0;
+    let end = usize::try_from(slots.end / per_word).map_or(words.len(), |end| end.min(words.len()));
+    let begin = usize::try_from(slots.start / per_word).map_or(end, |begin| begin.min(end));
+    (slots.start / per_word..)
+        .zip(&words[begin..end])
+        .filter(|(_, word)| **word != [0; 8])
+        .flat_map(move |(word, _)| word * per_word..(word + 1) * per_word)
+        .map(move |slot| (slot, order.read(block, slot)))
+        .filter(|(_, count)| *count != 0)
 }
 
 /// Where the new structures go: the blocks in the order of their indices, then the table.
@@ -254,6 +268,34 @@ impl Plan {
             order: self.order,
             table: inner.geometry.host_offset(table),
             table_clusters: u32::try_from(self.table_clusters).expect("at most 2^14"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_are_found_in_every_width_and_range() {
+        for order in (0..=6).map(|order| RefcountOrder::new(order).expect("a width")) {
+            let mut block = vec![0; 512];
+            let slots = 512 * 8 / u64::from(order.bits());
+            let mut set: Vec<u64> = vec![0, 1, 7, 8, 9, 31, 33, slots / 2 - 1, slots - 1];
+            set.retain(|slot| *slot < slots);
+            for slot in &set {
+                order.write(&mut block, *slot, (slot + 1).min(order.max()));
+            }
+            // Ranges begin and end where blocks of the other width do.
+            for range in [0..slots, 0..slots / 2, slots / 2..slots, slots / 2..slots / 2] {
+                let plain: Vec<_> = range
+                    .clone()
+                    .map(|slot| (slot, order.read(&block, slot)))
+                    .filter(|(_, count)| *count != 0)
+                    .collect();
+                let found: Vec<_> = counted(order, &block, range).collect();
+                assert_eq!(found, plain, "{} bits", order.bits());
+            }
         }
     }
 }

@@ -579,7 +579,9 @@ impl World {
                 }
             }
         }
+        let end = expected.keys().next_back().map_or(0, |last| last + 1);
         prop_assert_eq!(found, expected, "counters in the file");
+        prop_assert_eq!(self.refcounts.used_end().expect("memory does not fail").get(), end);
         for (first, count) in &self.owned {
             for cluster in *first..first + (*count).min(64) {
                 let at = cluster * self.cluster;
