@@ -121,6 +121,8 @@ fn fio(uri: &str, size: u64, load: Load, count: usize) -> Result<f64> {
         format!("--iodepth={}", load.depth),
         format!("--numjobs={}", load.connections),
         format!("--number_ios={each}"),
+        // As many bytes may be more than there are on the disk.
+        format!("--io_size={}", each * REQUEST),
     ]);
     if load.write {
         args.push("--end_fsync=1".to_owned());
