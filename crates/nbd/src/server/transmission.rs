@@ -26,12 +26,17 @@ const MAX_WORKERS: usize = 16;
 const MAX_REQUESTS: usize = 128;
 /// Bytes that the requests of one connection hold, at most, unless there is only one of them.
 const MAX_BYTES: u64 = 64 << 20;
-/// Requests up to this many bytes may be served by the thread that reads them.
-const SMALL: u64 = 64 << 10;
+/// Writes up to this many bytes may be served by the thread that reads requests.
+const SMALL_WRITE: u64 = 64 << 10;
+/// Reads up to this many bytes may be. What a disk in memory gives is sent from one buffer then, which stays
+/// in the cache of one core.
+const SMALL_READ: u64 = 256 << 10;
 /// Replies are sent when there are this many bytes of them.
 const MAX_BATCH: usize = 256 << 10;
-/// An export that takes longer than this for a small request is slow.
+/// An export that takes longer than this for a small request is slow, ...
 const SLOW: Duration = Duration::from_micros(100);
+/// ... or moves less than so many bytes in each nanosecond beyond that.
+const SLOW_RATE: u64 = 2;
 /// Requests that go to workers after one that was slow.
 const SLOW_SPELL: u32 = 256;
 
@@ -146,7 +151,7 @@ impl<W: Write + Send> Session<'_, W> {
                 }
                 let begin = Instant::now();
                 self.service.serve(&request, input.take(payload), &mut out);
-                let slow = begin.elapsed() > SLOW;
+                let slow = begin.elapsed() > SLOW + Duration::from_nanos(request.len / SLOW_RATE);
                 slow_spell = if slow { SLOW_SPELL } else { slow_spell.saturating_sub(1) };
                 if slow || out.len() >= MAX_BATCH {
                     self.send(&mut out);
@@ -253,5 +258,9 @@ fn payload_len(request: &Request, framing: Framing) -> Result<usize, SessionErro
 
 /// Requests that take no longer than it takes to hand them over, on a disk in memory.
 fn is_small(request: &Request) -> bool {
-    matches!(request.command, command::READ | command::WRITE) && request.len <= SMALL
+    match request.command {
+        command::READ => request.len <= SMALL_READ,
+        command::WRITE => request.len <= SMALL_WRITE,
+        _ => false,
+    }
 }
