@@ -5,7 +5,7 @@ use std::io::{self, IoSlice, Read, Write};
 use rustls::Connection;
 
 use crate::engine::Engine;
-use crate::outcome::{cannot_read, failed};
+use crate::outcome::{cannot_read, cut_off, failed};
 
 /// A connection whose sides are known by their certificates.
 pub(crate) struct Certified {
@@ -52,7 +52,10 @@ impl Engine for Certified {
     }
 
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        self.connection.reader().read(into)
+        self.connection.reader().read(into).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => cut_off(),
+            _ => error,
+        })
     }
 
     fn write(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {

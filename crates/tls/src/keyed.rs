@@ -14,7 +14,7 @@ use s2n_tls::psk::Psk;
 use s2n_tls::security::DEFAULT_TLS13;
 
 use crate::engine::Engine;
-use crate::outcome::{ABORTED, agreement_failed, cannot_read};
+use crate::outcome::{ABORTED, agreement_failed, cannot_read, cut_off};
 use crate::shared_keys::SharedKey;
 use crate::wire::Wire;
 
@@ -25,9 +25,6 @@ const AT_ONCE: usize = 128 << 10;
 pub(crate) struct Keyed {
     wire: Wire,
     handshaking: bool,
-    /// Why nothing more can be read; who reads on hears it again.
-    broken: Option<(io::ErrorKind, String)>,
-    ended: bool,
 }
 
 impl Keyed {
@@ -49,7 +46,7 @@ impl Keyed {
 
     fn begin(connection: Connection, keys: &[SharedKey]) -> io::Result<Self> {
         let wire = prepare(connection, keys).map_err(|error| io::Error::other(error.message()))?;
-        let mut engine = Self { wire, handshaking: true, broken: None, ended: false };
+        let mut engine = Self { wire, handshaking: true };
         engine.negotiate()?;
         Ok(engine)
     }
@@ -120,7 +117,6 @@ impl Engine for Keyed {
     }
 
     fn end_of_input(&mut self) {
-        self.ended = true;
         self.wire.end();
     }
 
@@ -134,20 +130,14 @@ impl Engine for Keyed {
     }
 
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        if let Some((kind, reason)) = &self.broken {
-            return Err(io::Error::new(*kind, reason.clone()));
+        match self.wire.receive(into) {
+            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+            Poll::Ready(Ok(read)) => Ok(read),
+            Poll::Ready(Err(error)) if error.kind() == ErrorType::ConnectionClosed => {
+                Err(cut_off())
+            }
+            Poll::Ready(Err(error)) => Err(cannot_read(&error.message())),
         }
-        let error = match self.wire.receive(into) {
-            Poll::Pending => return Err(io::ErrorKind::WouldBlock.into()),
-            Poll::Ready(Ok(read)) => return Ok(read),
-            Poll::Ready(Err(error)) => error,
-        };
-        let is_cut = self.ended && error.kind() == ErrorType::ConnectionClosed;
-        let kind =
-            if is_cut { io::ErrorKind::UnexpectedEof } else { io::ErrorKind::ConnectionAborted };
-        let reason = cannot_read(&error.message()).to_string();
-        self.broken = Some((kind, reason.clone()));
-        Err(io::Error::new(kind, reason))
     }
 
     fn write(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {

@@ -63,6 +63,11 @@ pub(crate) fn agreement_failed(reason: &str) -> io::Error {
     aborted(format!("TLS handshake failed: {reason}"))
 }
 
+/// The peer is gone without having said so.
+pub(crate) fn cut_off() -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, cannot_read(&ABORTED))
+}
+
 /// What the peer sent after the agreement does not count.
 pub(crate) fn cannot_read(reason: &dyn std::fmt::Display) -> io::Error {
     aborted(format!("Cannot read from TLS channel: {reason}"))

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use holstein_nbd::{Channel, Link};
 
 use crate::engine::Engine;
-use crate::outcome::{ABORTED, agreement_failed, cannot_read};
+use crate::outcome::{ABORTED, agreement_failed};
 
 /// Ciphered bytes that are read at once.
 const READ_AT_ONCE: usize = 64 << 10;
@@ -36,8 +36,8 @@ struct Incoming {
     bytes: Box<[u8]>,
     start: usize,
     end: usize,
-    /// Why nothing more can be taken.
-    broken: Option<String>,
+    /// Why nothing more can be taken; who goes on hears it again.
+    broken: Option<(io::ErrorKind, String)>,
 }
 
 /// Ciphered bytes for the peer.
@@ -196,6 +196,11 @@ impl Incoming {
         Ok(())
     }
 
+    /// Nothing more can be taken, for the first of all reasons.
+    fn breaks(&mut self, error: &io::Error) {
+        self.broken.get_or_insert_with(|| (error.kind(), error.to_string()));
+    }
+
     /// Fills a buffer as far as it goes without waiting; nothing if that is not at all.
     fn take(&mut self, engine: &mut dyn Engine, into: &mut [u8]) -> io::Result<Option<usize>> {
         let mut filled = 0;
@@ -207,25 +212,20 @@ impl Incoming {
                     continue;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) if filled > 0 => break,
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                    let text = cannot_read(&ABORTED).to_string();
-                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, text));
-                }
-                Err(error) => return Err(error),
+                Err(error) => self.breaks(&error),
             }
-            if let Some(reason) = &self.broken {
+            if let Some((kind, reason)) = &self.broken {
                 // What came before it is given first.
                 if filled > 0 {
                     break;
                 }
-                return Err(io::Error::new(io::ErrorKind::ConnectionAborted, reason.clone()));
+                return Err(io::Error::new(*kind, reason.clone()));
             }
             if self.is_empty() {
                 break;
             }
             if let Err(error) = self.feed(engine) {
-                self.broken = Some(error.to_string());
+                self.breaks(&error);
             }
         }
         Ok((filled > 0 || into.is_empty()).then_some(filled))
