@@ -1,6 +1,8 @@
 //! A thousand sessions that break, at a server of a real image: it goes on serving, and the image is clean.
 
 mod common;
+#[path = "../../nbd/tests/common/spoken.rs"]
+mod spoken;
 
 use std::error::Error;
 use std::io::{Read, Write};
@@ -10,17 +12,19 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use holstein_nbd::numbers::{OPTION_MAGIC, command, option};
-use holstein_nbd::{Address, Client, ConnectOptions, Framing, NbdStorage, Request, Target};
+use holstein_nbd::{Address, Client, ConnectOptions, NbdStorage, Target};
 use holstein_storage::Storage;
 use holstein_testkit::{Rng, TempDir};
 use holstein_units::HostOffset;
 use rustix::process::{Pid, Signal, kill_process};
+use spoken::{Disk, broken_session};
 
 type TestResult<T = ()> = Result<T, Box<dyn Error>>;
 
 const OURS: &str = env!("CARGO_BIN_EXE_holstein");
 const SIZE: u64 = 4 << 20;
+/// The export without a name.
+const DISK: Disk<'_> = Disk { name: "", reach: SIZE - 60_000 };
 const THREADS: u64 = 4;
 const EACH: u64 = 250;
 
@@ -52,74 +56,11 @@ impl Server {
     }
 }
 
-/// What a client says that writes, discards, zeroes and reads, without waiting for answers.
-fn session(numbers: &mut Rng) -> Vec<u8> {
-    let mut said = 3_u32.to_be_bytes().to_vec();
-    let mut choose = |number: u32, data: &[u8]| {
-        said.extend(OPTION_MAGIC.to_be_bytes());
-        said.extend(number.to_be_bytes());
-        said.extend((data.len() as u32).to_be_bytes());
-        said.extend(data);
-    };
-    let framing = match numbers.below(3) {
-        0 => Framing::Simple,
-        1 => Framing::Structured,
-        _ => Framing::Extended,
-    };
-    match framing {
-        Framing::Simple => {}
-        Framing::Structured => choose(option::STRUCTURED_REPLY, &[]),
-        Framing::Extended => choose(option::EXTENDED_HEADERS, &[]),
-    }
-    // The export without a name, and nothing to be told about it.
-    choose(option::GO, &[0; 6]);
-    let kinds = [
-        command::READ,
-        command::WRITE,
-        command::WRITE,
-        command::WRITE,
-        command::FLUSH,
-        command::TRIM,
-        command::WRITE_ZEROES,
-        command::CACHE,
-    ];
-    for cookie in 0..=numbers.below(12) {
-        let command = kinds[numbers.below(8) as usize];
-        let flags = if framing == Framing::Extended && command == command::WRITE { 32 } else { 0 };
-        let (at, len) = (numbers.below(SIZE - 60_000), numbers.below(60_000));
-        Request { flags, command, cookie, at, len }.encode(framing, &mut said);
-        if command == command::WRITE {
-            said.resize(said.len() + len as usize, 0x55);
-        }
-    }
-    said
-}
-
-/// A session that is cut, or has noise in it or behind it.
-fn broken(numbers: &mut Rng) -> Vec<u8> {
-    let mut said = session(numbers);
-    let len = said.len() as u64;
-    match numbers.below(3) {
-        0 => said.truncate(numbers.below(len) as usize),
-        1 => {
-            for _ in 0..=numbers.below(4) {
-                let at = numbers.below(len) as usize;
-                said[at] ^= 1 << numbers.below(8);
-            }
-        }
-        _ => {
-            said.truncate(numbers.below(len) as usize);
-            said.extend((0..numbers.below(3000)).map(|_| numbers.below(256) as u8));
-        }
-    }
-    said
-}
-
 /// Says it to the server. Some listen to what it answers, some do not, and some are gone at once.
 fn meet(socket: &Path, numbers: &mut Rng) -> TestResult {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_write_timeout(Some(Duration::from_millis(200)))?;
-    let said = broken(numbers);
+    let said = broken_session(&mut |limit| numbers.below(limit), DISK);
     match numbers.below(3) {
         0 => {
             let mut listener = stream.try_clone()?;

@@ -6,70 +6,13 @@ use std::io::{Read, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use common::spoken::{Disk, broken_session};
 use common::{MemoryDisk, Numbers, server, session};
-use holstein_nbd::numbers::{OPTION_MAGIC, command, option};
+use holstein_nbd::numbers::command;
 use holstein_nbd::{Framing, Request, Server};
 
-/// What a good client says up to its last request, without waiting for an answer.
-fn good_session(numbers: &mut Numbers) -> Vec<u8> {
-    let mut said = 3_u32.to_be_bytes().to_vec();
-    let mut option = |number: u32, data: &[u8]| {
-        said.extend(OPTION_MAGIC.to_be_bytes());
-        said.extend(number.to_be_bytes());
-        said.extend((data.len() as u32).to_be_bytes());
-        said.extend(data);
-    };
-    let framing = match numbers.below(3) {
-        0 => Framing::Simple,
-        1 => Framing::Structured,
-        _ => Framing::Extended,
-    };
-    match framing {
-        Framing::Simple => {}
-        Framing::Structured => option(option::STRUCTURED_REPLY, &[]),
-        Framing::Extended => option(option::EXTENDED_HEADERS, &[]),
-    }
-    option(option::LIST, &[]);
-    option(option::SET_META_CONTEXT, &common::contexts("disk", &["base:allocation"]));
-    option(option::GO, &common::info("disk", &[3]));
-    for cookie in 0..numbers.below(12) {
-        let command = [0, 0, 1, 3, 4, 5, 6, 7][numbers.below(8) as usize];
-        let flags = if framing == Framing::Extended && command == 1 { 32 } else { 0 };
-        let (at, len) = (numbers.below(200_000), numbers.below(60_000));
-        let request = Request { flags, command, cookie, at, len };
-        request.encode(framing, &mut said);
-        if command == command::WRITE {
-            said.resize(said.len() + len as usize, 0x55);
-        }
-    }
-    said
-}
-
-/// Cuts a session, or puts noise into it.
-fn broken_session(numbers: &mut Numbers) -> Vec<u8> {
-    let mut said = good_session(numbers);
-    let len = said.len() as u64;
-    match numbers.below(4) {
-        0 => said.truncate(numbers.below(len) as usize),
-        1 => {
-            for _ in 0..=numbers.below(4) {
-                let at = numbers.below(len) as usize;
-                said[at] ^= 1 << numbers.below(8);
-            }
-        }
-        2 => {
-            // Where lengths and magics are, not in the middle of payload.
-            let at = numbers.below(len.min(400)) as usize;
-            said[at] = 0xff;
-        }
-        _ => {
-            let at = numbers.below(len) as usize;
-            said.truncate(at);
-            said.extend((0..numbers.below(3000)).map(|_| numbers.below(256) as u8));
-        }
-    }
-    said
-}
+/// What broken sessions are about.
+const DISK: Disk<'_> = Disk { name: "disk", reach: 200_000 };
 
 fn still_works(server: &Server) {
     let (mut wire, _ended) = session(server);
@@ -85,7 +28,7 @@ fn a_thousand_broken_sessions_end_and_harm_nobody() {
     let server = server(&disk);
     let mut numbers = Numbers(0x0bad_5eed);
     for nth in 0..1000 {
-        let said = broken_session(&mut numbers);
+        let said = broken_session(&mut |limit| numbers.below(limit), DISK);
         let (mut wire, ended) = session(&server);
         let mut listener = wire.stream.try_clone().expect("there are files to be had");
         let listening =

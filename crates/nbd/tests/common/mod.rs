@@ -1,6 +1,8 @@
 //! A disk in memory, and a client that says exactly what it is told to.
 
-#![allow(dead_code, reason = "each test uses a part")]
+#![allow(dead_code, unused_imports, reason = "each test uses a part")]
+
+pub(crate) mod spoken;
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -16,6 +18,8 @@ use holstein_nbd::numbers::{
 use holstein_nbd::{
     Context, Export, ExportSettings, Extent, Framing, Request, Server, SessionError, Socket, Zeroes,
 };
+
+pub(crate) use spoken::{contexts, info};
 
 /// Bytes that are holes or are not, together.
 pub(crate) const BLOCK: usize = 4096;
@@ -287,27 +291,6 @@ impl Wire {
             }
         }
     }
-}
-
-/// Data of INFO and GO.
-pub(crate) fn info(name: &str, wanted: &[u16]) -> Vec<u8> {
-    let mut data = (name.len() as u32).to_be_bytes().to_vec();
-    data.extend(name.as_bytes());
-    data.extend((wanted.len() as u16).to_be_bytes());
-    wanted.iter().for_each(|kind| data.extend(kind.to_be_bytes()));
-    data
-}
-
-/// Data of the options about contexts.
-pub(crate) fn contexts(name: &str, queries: &[&str]) -> Vec<u8> {
-    let mut data = (name.len() as u32).to_be_bytes().to_vec();
-    data.extend(name.as_bytes());
-    data.extend((queries.len() as u32).to_be_bytes());
-    for query in queries {
-        data.extend((query.len() as u32).to_be_bytes());
-        data.extend(query.as_bytes());
-    }
-    data
 }
 
 /// Numbers that are the same in every run.
