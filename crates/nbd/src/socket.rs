@@ -44,6 +44,16 @@ impl Socket {
         })
     }
 
+    /// Takes bytes that are there already; none if the peer ended.
+    ///
+    /// # Errors
+    /// `WouldBlock` if there are none yet.
+    pub(crate) fn receive_now(&self, into: &mut [u8]) -> io::Result<usize> {
+        let flags = rustix::net::RecvFlags::DONTWAIT;
+        let (read, _) = either!(self, stream => rustix::net::recv(stream, into, flags))?;
+        Ok(read)
+    }
+
     /// Another handle of the same connection.
     ///
     /// # Errors

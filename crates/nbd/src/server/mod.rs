@@ -5,6 +5,7 @@ mod export;
 mod handshake;
 mod serve;
 mod transmission;
+mod vigil;
 
 use std::io;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ pub use transmission::transmit;
 use crate::security::{FAREWELL, Link, Security, Through};
 use crate::socket::{Socket, Timed};
 use export::Exported;
+use vigil::Vigil;
 
 /// Why a session ended other than by the client's wish.
 #[derive(Debug, Error)]
@@ -115,7 +117,7 @@ impl Server {
             Negotiated::Go(handshake) => {
                 socket.set_timeout(None)?;
                 chosen();
-                transmit(self, &handshake, socket, socket, &|| socket.shutdown())
+                transmit(self, &handshake, Vigil::new(socket), socket, &|| socket.shutdown())
             }
         }
     }
