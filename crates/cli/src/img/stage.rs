@@ -123,6 +123,11 @@ impl Stage {
     /// It cannot be renamed; then the target is as it was.
     pub(super) fn finish(self) -> Result<(), DiskError> {
         let Some(part) = self.part else { return Ok(()) };
+        if part.present.is_some() {
+            // What is replaced is not given up for bytes that a power cut could still take.
+            let synced = fs::File::open(part.file.path()).and_then(|file| file.sync_all());
+            synced.map_err(|error| DiskError::from(error).prefixed("Could not flush it: "))?;
+        }
         let renamed = part.file.rename(&part.end);
         renamed.map_err(|error| DiskError::from(error).prefixed("Could not take its name: "))
     }
