@@ -13,7 +13,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use holstein_testkit::{Oracle, TempDir};
+use holstein_testkit::{Oracle, TempDir, skipped};
 
 type TestResult = Result<(), Box<dyn Error>>;
 
@@ -397,6 +397,32 @@ fn new_images_are_preallocated_as_by_the_other_side() -> TestResult {
         }
     }
     matrix.end(48);
+    Ok(())
+}
+
+/// A host that keeps the written part of a cluster apart from the reserved rest may need space to say so.
+#[test]
+fn a_cluster_of_which_the_disk_has_a_part_is_one_piece_on_the_host() -> TestResult {
+    let dir = TempDir::new("reserved")?;
+    let side = Side { program: PathBuf::from(env!("CARGO_BIN_EXE_holstein")), dir };
+    let run = |line: &str| -> TestResult {
+        let done = side.words(line)?;
+        assert!(done.status.success(), "{line}: {done:?}");
+        Ok(())
+    };
+    run("create -q -f qcow2 x.qcow2 64k")?;
+    // A whole cluster of 64 KiB, and half of another.
+    run("resize -q --preallocation=falloc x.qcow2 160k")?;
+    let image = side.file("x.qcow2");
+    let found = Command::new("filefrag").arg("-v").arg(&image).output();
+    let Some(pieces) = found.ok().filter(|found| found.status.success()) else {
+        skipped("pieces on the host are not compared: there is no filefrag, or it cannot see them");
+        return Ok(());
+    };
+    let pieces = String::from_utf8(pieces.stdout)?;
+    let last = pieces.lines().rfind(|line| line.contains("eof")).unwrap_or_default();
+    assert!(!last.is_empty() && !last.contains("unwritten"), "{pieces}");
+    assert!(pieces.contains("unwritten"), "the whole cluster is reserved: {pieces}");
     Ok(())
 }
 

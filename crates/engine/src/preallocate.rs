@@ -138,15 +138,24 @@ impl Disk {
                 Preallocation::Metadata | Preallocation::Off => Ok(()),
             };
         }
-        let write = self.file.clear(Intent::Payload, target)?;
         match mode {
             Preallocation::Full if !kept => self.write_whole_zeros(target),
-            Preallocation::Falloc | Preallocation::Full if fresh => Ok(write.allocate()?),
+            Preallocation::Falloc | Preallocation::Full if fresh => {
+                // A cluster of which the disk has a part is written: where that part is written later on, the
+                // host need not keep what is reserved and what is written of it apart, which can take space.
+                let cluster = self.geometry.cluster_size();
+                let whole = if kept { target.len } else { plan.guest().len / cluster * cluster };
+                let (whole, part) = target.split_at(whole);
+                if !whole.is_empty() {
+                    self.file.clear(Intent::Payload, whole)?.allocate()?;
+                }
+                self.write_whole_zeros(part)
+            }
             Preallocation::Metadata if fresh => Ok(()),
             // The new end of the data file is zeros already.
             Preallocation::Metadata if self.has_data_file() => self.zero_old_data(target),
             Preallocation::Metadata if !kept => self.zero_what_is_there(target),
-            _ => Ok(write.write_zeroes()?),
+            _ => Ok(self.file.clear(Intent::Payload, target)?.write_zeroes()?),
         }
     }
 
