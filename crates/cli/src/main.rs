@@ -13,6 +13,7 @@ mod objects;
 #[cfg(test)]
 mod option_table;
 mod out;
+mod output_form;
 mod personality;
 mod text;
 mod words;

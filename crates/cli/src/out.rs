@@ -16,6 +16,9 @@ const CAPACITY: usize = 4096;
 
 static HELD: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 
+/// Text that somebody wants to have instead of standard output.
+static CAUGHT: Mutex<Option<String>> = Mutex::new(None);
+
 /// What goes to standard error is JSON.
 static JSON: AtomicBool = AtomicBool::new(false);
 
@@ -33,8 +36,36 @@ fn held() -> MutexGuard<'static, Vec<u8>> {
     HELD.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+fn caught() -> MutexGuard<'static, Option<String>> {
+    CAUGHT.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// From now on text is kept for [`take_caught`] instead of going to standard output.
+pub(crate) fn catch() {
+    caught().get_or_insert_default();
+}
+
+/// Takes the text that was kept.
+pub(crate) fn take_caught() -> String {
+    caught().as_mut().map(std::mem::take).unwrap_or_default()
+}
+
+/// Writes an object on a line of its own to standard output, whether text is kept or not.
+pub(crate) fn object_line(object: &Json) {
+    write(&format!("{}\n", object.compact()));
+    flush();
+}
+
 /// Writes text to standard output, through the buffer.
 pub(crate) fn text(text: &str) {
+    if let Some(caught) = &mut *caught() {
+        caught.push_str(text);
+        return;
+    }
+    write(text);
+}
+
+fn write(text: &str) {
     let mut held = held();
     let mut rest = text.as_bytes();
     while held.len() + rest.len() > CAPACITY {

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -273,6 +274,12 @@ fn progress_goes_to_standard_error_where_it_is_asked_for() -> TestResult {
         ("compare -p a b", true),
         ("check -p b", true),
         ("dd -p if=a of=c", true),
+        ("create -p -f qcow2 -o preallocation=full d 2M", true),
+        ("create -p -q -f qcow2 -o preallocation=full d 2M", false),
+        ("resize -p --preallocation full d 3M", true),
+        ("snapshot -p -c one d", true),
+        ("measure -p -O qcow2 a", true),
+        ("bench -p -c 10 d", true),
         ("amend -p -o compat=0.10 b", true),
     ] {
         let output = scratch.run(line)?;
@@ -286,6 +293,134 @@ fn progress_goes_to_standard_error_where_it_is_asked_for() -> TestResult {
         }
         assert!(!text(&output.stdout).contains("/100%"), "{line}");
     }
+    Ok(())
+}
+
+#[test]
+fn each_command_on_an_open_disk_is_an_object() -> TestResult {
+    let scratch = Scratch::new("io")?;
+    assert!(scratch.run("create -q -f qcow2 a 1M")?.status.success());
+    let commands = ["write -P 1 0 64k", "read -P 2 0 1k", "nothing", "aio_write 64k 4k", "length"];
+    let run = |file: &str, input: &str| -> Result<Output, Box<dyn Error>> {
+        let mut io = Command::new(OURS);
+        io.args(["io", "--output=json", file]).current_dir(scratch.0.path());
+        if input.is_empty() {
+            io.args(commands.iter().flat_map(|command| ["--cmd", command]));
+        }
+        let mut child =
+            io.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        child.stdin.take().ok_or("no input")?.write_all(input.as_bytes())?;
+        Ok(child.wait_with_output()?)
+    };
+    for input in [String::new(), commands.join("\n")] {
+        let output = run("a", &input)?;
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let lines = text(&output.stdout);
+        let lines: Vec<Value> =
+            lines.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+        let done: Vec<_> = lines.iter().filter(|line| !line["command"].is_null()).collect();
+        let names: Vec<_> = done.iter().map(|line| line["command"].as_str()).collect();
+        assert_eq!(names, commands.map(Some), "{lines:?}");
+        let statuses: Vec<_> = done.iter().map(|line| line["status"].as_u64()).collect();
+        assert_eq!(statuses, [0, 1, 1, 0, 0].map(Some), "{lines:?}");
+        let said = |line: &Value, words: &str| {
+            line["output"].as_str().is_some_and(|output| output.contains(words))
+        };
+        assert!(said(done[0], "wrote 65536/65536 bytes at offset 0\n"), "{lines:?}");
+        assert!(said(done[1], "Pattern verification failed"), "{lines:?}");
+        // Whenever it ended, it is told of once.
+        let late = lines.iter().filter(|line| said(line, "wrote 4096/4096 bytes at offset 65536"));
+        assert_eq!(late.count(), 1, "{lines:?}");
+        assert_eq!(objects(&output)?.len(), 1, "{output:?}");
+        assert!(text(&output.stderr).contains("not found"), "{output:?}");
+    }
+    let missing = run("b", "")?;
+    assert_eq!(missing.status.code(), Some(1));
+    assert!(objects(&missing)?[0]["error"]["message"].is_string(), "{missing:?}");
+    assert_eq!(text(&missing.stdout), "");
+    Ok(())
+}
+
+#[test]
+fn a_server_says_in_json_where_it_is_and_what_another_one_has() -> TestResult {
+    let scratch = Scratch::new("nbd")?;
+    assert!(scratch.run("create -q -f qcow2 a 1M")?.status.success());
+    let socket = scratch.0.file("s");
+    let mut server = Command::new(OURS)
+        .args(["nbd", "--output=json", "-t", "-x", "disk", "-D", "words", "-f", "qcow2", "-k"])
+        .args([&socket, &scratch.0.file("a")])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let mut line = String::new();
+    BufReader::new(server.stdout.take().ok_or("no output")?).read_line(&mut line)?;
+    let said: Value = serde_json::from_str(&line)?;
+    let wanted = json!({
+        "listening": {"path": socket.to_str()},
+        "export": "disk",
+        "size": 1 << 20,
+        "read-only": false,
+        "pid": server.id(),
+    });
+    assert_eq!(said, wanted);
+    let list = format!("nbd --list --output=json -k {}", socket.display());
+    let listed = scratch.run(&list)?;
+    server.kill()?;
+    server.wait()?;
+    assert!(listed.status.success(), "{listed:?}");
+    let listed: Value = serde_json::from_slice(&listed.stdout)?;
+    let export = &listed["exports"][0];
+    assert_eq!((&export["name"], &export["size"]), (&json!("disk"), &json!(1 << 20)));
+    assert_eq!(export["description"], "words");
+    assert!(export["flags"].as_array().is_some_and(|flags| flags.contains(&json!("flush"))));
+    assert_eq!(export["contexts"], json!(["base:allocation"]));
+    // Where nobody listens, that is an error, in the same form.
+    let refused = scratch.run("nbd --list --output=json -k nowhere")?;
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(objects(&refused)?[0]["error"]["message"].is_string(), "{refused:?}");
+    Ok(())
+}
+
+/// A meter that nobody feeds ends with one of one.
+#[test]
+fn every_command_that_can_take_long_counts_its_work() -> TestResult {
+    let scratch = Scratch::new("work")?;
+    noise(&scratch.0.file("a"), 1 << 20)?;
+    for (line, unit, total) in [
+        ("create -p -f qcow2 -o preallocation=full b 2M", "bytes", 2 << 20),
+        ("create -p -f raw -o preallocation=full c 3M", "bytes", 3 << 20),
+        ("resize -p --preallocation falloc b 5M", "bytes", 3 << 20),
+        ("resize -p -f raw --preallocation full c 5M", "bytes", 2 << 20),
+        ("bench -p -c 77 b", "steps", 77),
+        ("measure -p -O qcow2 b", "bytes", 5 << 20),
+        ("dd -p if=a of=d", "bytes", 1 << 20),
+    ] {
+        let output = scratch.run(&format!("{line} --output=json"))?;
+        assert!(output.status.success(), "{line}: {output:?}");
+        let states = objects(&output)?;
+        let last = &states.last().ok_or("no progress")?["progress"];
+        assert_eq!((last[unit].as_u64(), last["total"].as_u64()), (Some(total), Some(total)));
+    }
+    // A table for each 32 KiB of the disk.
+    let made = "create -q -f qcow2 -o cluster_size=512,preallocation=metadata s 1M";
+    assert!(scratch.run(made)?.status.success());
+    for action in ["-c", "-a", "-d"] {
+        if action == "-a" {
+            // Something is lost by it.
+            let io = ["io", "--cmd", "write 0 1M", "s"];
+            assert!(Command::new(OURS).args(io).current_dir(scratch.0.path()).status()?.success());
+        }
+        let output = scratch.run(&format!("snapshot -p {action} one s --output=json"))?;
+        assert!(output.status.success(), "{action}: {output:?}");
+        let states = objects(&output)?;
+        let last = &states.last().ok_or("no progress")?["progress"];
+        assert!(last["total"].as_u64().is_some_and(|total| total >= 32), "{action}: {last}");
+    }
+    // Space first, and then the copy.
+    let output =
+        scratch.run("convert -p --rate-limit 300k -m 1 -O qcow2 -o preallocation=full a e")?;
+    let said = text(&output.stderr);
+    assert!(output.status.success() && said.contains("copy: "), "{said}");
     Ok(())
 }
 

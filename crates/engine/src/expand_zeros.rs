@@ -16,7 +16,7 @@ use holstein_refcount::{ClusterAllocator as _, Freed};
 use holstein_units::{GuestOffset, GuestRange, HostCluster, HostOffset, HostRange, SECTOR};
 
 use crate::disk::Disk;
-use crate::{EngineError, Preallocation, Steps};
+use crate::{EngineError, NoProgress, Preallocation, Steps};
 
 impl Disk {
     /// Leaves no zero cluster in the disk's tables and in those of snapshots.
@@ -121,7 +121,9 @@ impl Disk {
                 ExtentKind::Zero { at: None } if !self.shows_backing() => {
                     self.change_clusters(now, Change::Release)?;
                 }
-                ExtentKind::Zero { .. } => self.preallocate(now, Preallocation::Metadata)?,
+                ExtentKind::Zero { .. } => {
+                    self.preallocate(now, Preallocation::Metadata, &mut NoProgress)?;
+                }
                 _ => {}
             }
             left = rest;

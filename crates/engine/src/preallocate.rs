@@ -7,9 +7,9 @@ use holstein_mapping::{Prepared, WritePlan};
 use holstein_refcount::Provenance;
 use holstein_units::{GuestRange, HostRange};
 
-use crate::EngineError;
 use crate::disk::Disk;
 use crate::read::usize_of;
+use crate::{EngineError, Progress};
 
 /// How much is done for the space of a new or grown disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -30,6 +30,7 @@ impl Disk {
     /// encrypted disk are written whatever the mode.
     ///
     /// * `range`: from a cluster's first byte; may reach past the virtual size.
+    /// * `progress`: bytes of the range.
     ///
     /// # Errors
     /// As for [`Disk::write_at`].
@@ -37,6 +38,7 @@ impl Disk {
         &self,
         range: GuestRange,
         mode: Preallocation,
+        progress: &mut dyn Progress,
     ) -> Result<(), EngineError> {
         if mode == Preallocation::Off {
             return Ok(());
@@ -81,7 +83,10 @@ impl Disk {
                         self.lengthen(end)?;
                         continue;
                     }
-                    self.prepare_space(&plan, target, mode)?;
+                    let before = range.len - left.len;
+                    self.prepare_space(&plan, target, mode, &mut |bytes: u64| {
+                        progress.at((before + bytes).min(range.len), range.len);
+                    })?;
                     if self.shows_data_file() {
                         self.mapping.commit(*plan);
                     } else {
@@ -98,6 +103,7 @@ impl Disk {
                     busy.wait();
                 }
             }
+            progress.at(range.len - left.len, range.len);
         }
         Ok(())
     }
@@ -113,12 +119,14 @@ impl Disk {
         Ok(())
     }
 
-    /// Does to the clusters of a plan, which are `target`, what `mode` says.
+    /// Does to the clusters of a plan, which are `target`, what `mode` says; `written` hears how many bytes
+    /// of them were written so far.
     fn prepare_space(
         &self,
         plan: &WritePlan,
         target: HostRange,
         mode: Preallocation,
+        written: &mut dyn FnMut(u64),
     ) -> Result<(), EngineError> {
         // Subclusters of a cluster that is kept may have data; those of a new one read as they did,
         // whatever is in it.
@@ -139,7 +147,7 @@ impl Disk {
             };
         }
         match mode {
-            Preallocation::Full if !kept => self.write_whole_zeros(target),
+            Preallocation::Full if !kept => self.write_whole_zeros(target, written),
             Preallocation::Falloc | Preallocation::Full if fresh => {
                 // A cluster of which the disk has a part is written: where that part is written later on, the
                 // host need not keep what is reserved and what is written of it apart, which can take space.
@@ -149,7 +157,7 @@ impl Disk {
                 if !whole.is_empty() {
                     self.file.clear(Intent::Payload, whole)?.allocate()?;
                 }
-                self.write_whole_zeros(part)
+                self.write_whole_zeros(part, written)
             }
             Preallocation::Metadata if fresh => Ok(()),
             // The new end of the data file is zeros already.
@@ -177,13 +185,18 @@ impl Disk {
     }
 
     /// Writes zeros to clusters, byte by byte.
-    fn write_whole_zeros(&self, target: HostRange) -> Result<(), EngineError> {
+    fn write_whole_zeros(
+        &self,
+        target: HostRange,
+        written: &mut dyn FnMut(u64),
+    ) -> Result<(), EngineError> {
         let zeros = vec![0; usize_of(self.geometry.cluster_size().max(1 << 20))];
         let mut todo = target;
         while !todo.is_empty() {
             let (now, rest) = todo.split_at(zeros.len() as u64);
             self.file.clear(Intent::Payload, now)?.write(&zeros[..usize_of(now.len)])?;
             todo = rest;
+            written(target.len - todo.len);
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use holstein_mapping::{Change, ExtentKind};
 use holstein_units::{GuestOffset, GuestRange};
 
 use crate::disk::Disk;
-use crate::{EngineError, Preallocation};
+use crate::{EngineError, NoProgress, Preallocation, Progress};
 
 impl Disk {
     /// Grows the disk to `size` bytes, a multiple of 512; the new range reads as zeros, but over a raw
@@ -28,6 +28,19 @@ impl Disk {
     /// # Spec
     /// "Resize".
     pub fn resize(&self, size: u64, preallocation: Preallocation) -> Result<(), EngineError> {
+        self.resize_with(size, preallocation, &mut NoProgress)
+    }
+
+    /// As [`Disk::resize`]; `progress` hears how many bytes of the new range are prepared.
+    ///
+    /// # Errors
+    /// As for [`Disk::resize`].
+    pub fn resize_with(
+        &self,
+        size: u64,
+        preallocation: Preallocation,
+        progress: &mut dyn Progress,
+    ) -> Result<(), EngineError> {
         let _alone = self.restructure();
         let old = self.size();
         let refuse = |why| Err(EngineError::Resize { size, why });
@@ -42,10 +55,16 @@ impl Disk {
             return refuse("the size exceeds 2^63 - 1 bytes");
         }
         self.check_bitmaps(size)?;
-        self.guarded(|| self.grow(old, size, preallocation))
+        self.guarded(|| self.grow(old, size, preallocation, progress))
     }
 
-    fn grow(&self, old: u64, size: u64, preallocation: Preallocation) -> Result<(), EngineError> {
+    fn grow(
+        &self,
+        old: u64,
+        size: u64,
+        preallocation: Preallocation,
+        progress: &mut dyn Progress,
+    ) -> Result<(), EngineError> {
         let grown = GuestRange { start: GuestOffset::new(old), len: size - old };
         let entries = self.geometry.l1_entries_for(size);
         let shown = self.shows_data_file();
@@ -70,7 +89,8 @@ impl Disk {
         }
         let cluster = self.geometry.cluster_size();
         let start = GuestOffset::new(old / cluster * cluster);
-        self.preallocate(GuestRange { start, len: size - start.get() }, preallocation)?;
+        let range = GuestRange { start, len: size - start.get() };
+        self.preallocate(range, preallocation, progress)?;
         if !shown {
             // Whole clusters were written.
             self.file.set_data_len(size)?;

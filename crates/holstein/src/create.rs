@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use holstein_crypto::Secret;
-use holstein_engine::{Backing, Preallocation};
+use holstein_engine::{Backing, NoProgress, Preallocation, Progress};
 use holstein_format::{
     AutoclearFeatures, CompatibleFeatures, CompressionType, CryptMethod, Header, HeaderExtension,
     IncompatibleFeatures, RefcountOrder, RefcountTableEntry, Version,
@@ -197,6 +197,19 @@ impl CreateOptions {
     /// [`crate::ErrorKind::InvalidInput`] for options that do not go together;
     /// [`crate::ErrorKind::Unsupported`]; I/O.
     pub fn create_on(&self, storage: Arc<dyn Storage>) -> Result<Image, Error> {
+        self.create_on_with(storage, &mut NoProgress)
+    }
+
+    /// As [`Self::create_on`]; `progress` hears how many bytes of the disk have their space, where there is
+    /// preallocation.
+    ///
+    /// # Errors
+    /// As for [`Self::create_on`].
+    pub fn create_on_with(
+        &self,
+        storage: Arc<dyn Storage>,
+        progress: &mut dyn Progress,
+    ) -> Result<Image, Error> {
         let header = self.header()?;
         let luks = self.luks.as_ref().map(|(format, passphrase)| format.format(passphrase));
         let luks = luks.transpose()?;
@@ -235,7 +248,7 @@ impl CreateOptions {
             alone = alone.unlocked(unlocked);
             disk = alone.open_disk(unflushed, &header, true)?;
         }
-        disk.resize(size, self.preallocation)?;
+        disk.resize_with(size, self.preallocation, progress)?;
         disk.close()?;
         drop(disk);
         storage.flush().map_err(failed)?;

@@ -4,7 +4,7 @@ use std::io::{IoSlice, IoSliceMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use holstein_engine::{CompressedData, Disk, DiskExtent, Preallocation};
+use holstein_engine::{CompressedData, Disk, DiskExtent, NoProgress, Preallocation, Progress};
 use holstein_format::Header;
 use holstein_luks::{Limits, MasterKey};
 use holstein_storage::Storage;
@@ -282,7 +282,21 @@ impl Image {
     /// [`crate::ErrorKind::InvalidInput`], for a smaller size as well; I/O, in which case the old
     /// size stays.
     pub fn resize(&self, size: u64, preallocation: Preallocation) -> Result<(), Error> {
-        Ok(self.disk.resize(size, preallocation)?)
+        self.resize_with(size, preallocation, &mut NoProgress)
+    }
+
+    /// As [`Self::resize`]; `progress` hears how many bytes of the new range have their space, where there is
+    /// preallocation.
+    ///
+    /// # Errors
+    /// As for [`Self::resize`].
+    pub fn resize_with(
+        &self,
+        size: u64,
+        preallocation: Preallocation,
+        progress: &mut dyn Progress,
+    ) -> Result<(), Error> {
+        Ok(self.disk.resize_with(size, preallocation, progress)?)
     }
 
     /// Cuts the disk to `size` bytes, a multiple of 512. What lay past it is lost, and never seen

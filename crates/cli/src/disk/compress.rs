@@ -108,8 +108,13 @@ impl Filter for Compress {
         self.exclusive(|| self.disk.discard(at, len))
     }
 
-    fn truncate(&self, len: u64, preallocation: Preallocation) -> Result<()> {
-        self.exclusive(|| self.disk.truncate(len, preallocation))
+    fn truncate(
+        &self,
+        len: u64,
+        preallocation: Preallocation,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<()> {
+        self.exclusive(|| self.disk.truncate(len, preallocation, progress))
     }
 
     fn compress<'a>(&'a self, _at: u64, _from: &'a [u8]) -> Result<CompressedWrite<'a>> {

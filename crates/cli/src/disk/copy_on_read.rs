@@ -163,8 +163,13 @@ impl Filter for CopyOnRead {
         self.exclusive(|| self.disk.discard(at, len))
     }
 
-    fn truncate(&self, len: u64, preallocation: Preallocation) -> Result<()> {
-        self.exclusive(|| self.disk.truncate(len, preallocation))
+    fn truncate(
+        &self,
+        len: u64,
+        preallocation: Preallocation,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<()> {
+        self.exclusive(|| self.disk.truncate(len, preallocation, progress))
     }
 
     fn info(&self) -> Result<DiskInfo> {

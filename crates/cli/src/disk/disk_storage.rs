@@ -82,7 +82,7 @@ impl Storage for DiskStorage {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.disk.truncate(len, Preallocation::Off).map_err(os_error)
+        self.disk.truncate(len, Preallocation::Off, &mut |_, _| {}).map_err(os_error)
     }
 
     fn allocate(&self, range: HostRange) -> io::Result<()> {
@@ -102,7 +102,8 @@ impl Storage for DiskStorage {
 impl DiskStorage {
     fn grow_to(&self, end: u64) -> io::Result<()> {
         if end > self.disk.len() {
-            let grown = self.disk.truncate(end.next_multiple_of(512), Preallocation::Off);
+            let end = end.next_multiple_of(512);
+            let grown = self.disk.truncate(end, Preallocation::Off, &mut |_, _| {});
             grown.map_err(|error| match error.errno() {
                 // A window of a given size is full.
                 libc::ENOTSUP => io::Error::from_raw_os_error(libc::ENOSPC),

@@ -89,8 +89,13 @@ pub(crate) trait Filter: Send + Sync {
     }
 
     /// [`Disk::truncate`].
-    fn truncate(&self, len: u64, preallocation: Preallocation) -> Result<()> {
-        self.below().truncate(len, preallocation)
+    fn truncate(
+        &self,
+        len: u64,
+        preallocation: Preallocation,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<()> {
+        self.below().truncate(len, preallocation, progress)
     }
 
     /// [`Disk::amend`].
@@ -252,8 +257,13 @@ impl<F: Filter> Disk for F {
         Filter::flush(self)
     }
 
-    fn truncate(&self, len: u64, preallocation: Preallocation) -> Result<()> {
-        Filter::truncate(self, len, preallocation)
+    fn truncate(
+        &self,
+        len: u64,
+        preallocation: Preallocation,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<()> {
+        Filter::truncate(self, len, preallocation, progress)
     }
 
     fn amend(&mut self, options: &AmendOptions, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {

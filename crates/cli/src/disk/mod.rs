@@ -104,8 +104,13 @@ pub(crate) trait Disk: Send + Sync {
     /// Returns when everything written before the call is durable.
     fn flush(&self) -> Result<()>;
 
-    /// Changes the length to `len` bytes.
-    fn truncate(&self, len: u64, preallocation: Preallocation) -> Result<()>;
+    /// Changes the length to `len` bytes; `progress` hears how much of how much new space is prepared.
+    fn truncate(
+        &self,
+        len: u64,
+        preallocation: Preallocation,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<()>;
 
     /// Changes what the image is; `progress` hears how much of how much is done.
     fn amend(&mut self, options: &AmendOptions, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {

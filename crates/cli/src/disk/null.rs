@@ -75,7 +75,12 @@ impl Disk for NullDisk {
         self.request(0, 0)
     }
 
-    fn truncate(&self, _len: u64, _preallocation: Preallocation) -> Result<()> {
+    fn truncate(
+        &self,
+        _len: u64,
+        _preallocation: Preallocation,
+        _progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<()> {
         Err(DiskError::unsupported("Image format driver does not support resize"))
     }
 

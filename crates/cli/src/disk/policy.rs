@@ -134,8 +134,13 @@ impl Filter for Policy {
         if self.options.write_through { self.disk.flush() } else { Ok(()) }
     }
 
-    fn truncate(&self, len: u64, preallocation: Preallocation) -> Result<()> {
-        self.disk.truncate(len, preallocation)?;
+    fn truncate(
+        &self,
+        len: u64,
+        preallocation: Preallocation,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<()> {
+        self.disk.truncate(len, preallocation, progress)?;
         if self.options.write_through { self.disk.flush() } else { Ok(()) }
     }
 
@@ -152,16 +157,24 @@ impl Filter for Policy {
 
 /// Snapshots are durable by themselves; what is written to a VM state follows the policy.
 impl Snapshots for Policy {
-    fn create(&self, new: &NewSnapshot) -> Result<SnapshotRecord> {
-        self.snapshots_below()?.create(new)
+    fn create(
+        &self,
+        new: &NewSnapshot,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<SnapshotRecord> {
+        self.snapshots_below()?.create(new, progress)
     }
 
-    fn apply(&self, which: SnapshotSelector<'_>) -> Result<()> {
-        self.snapshots_below()?.apply(which)
+    fn apply(&self, which: SnapshotSelector<'_>, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
+        self.snapshots_below()?.apply(which, progress)
     }
 
-    fn delete(&self, which: SnapshotSelector<'_>) -> Result<()> {
-        self.snapshots_below()?.delete(which)
+    fn delete(
+        &self,
+        which: SnapshotSelector<'_>,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<()> {
+        self.snapshots_below()?.delete(which, progress)
     }
 
     fn read_state(&self, at: u64, into: &mut [u8]) -> Result<()> {

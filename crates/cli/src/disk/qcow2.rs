@@ -298,7 +298,12 @@ impl Disk for Qcow2Disk {
         }
     }
 
-    fn truncate(&self, len: u64, preallocation: Preallocation) -> Result<()> {
+    fn truncate(
+        &self,
+        len: u64,
+        preallocation: Preallocation,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<()> {
         let image = self.writable()?;
         if !len.is_multiple_of(holstein_units::SECTOR) {
             return Err(DiskError::invalid("The new size must be a multiple of 512"));
@@ -318,7 +323,8 @@ impl Disk for Qcow2Disk {
             }
             return self.write(|image| image.shrink(len));
         }
-        self.write(|image| image.resize(len, engine_preallocation(preallocation)))
+        let mode = engine_preallocation(preallocation);
+        self.write(|image| image.resize_with(len, mode, &mut |done, total| progress(done, total)))
     }
 
     fn amend(&mut self, options: &AmendOptions, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {

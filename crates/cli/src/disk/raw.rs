@@ -236,7 +236,12 @@ impl Disk for RawDisk {
         }
     }
 
-    fn truncate(&self, len: u64, preallocation: Preallocation) -> Result<()> {
+    fn truncate(
+        &self,
+        len: u64,
+        preallocation: Preallocation,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<()> {
         if !self.writable {
             return Err(DiskError::from_errno(libc::EACCES));
         }
@@ -263,7 +268,7 @@ impl Disk for RawDisk {
             }
             _ => {}
         }
-        let resized = grow_or_shrink(&*self.storage, old, new, preallocation);
+        let resized = grow_or_shrink(&*self.storage, old, new, preallocation, progress);
         if let Err(error) = resized {
             // What could not be reserved is given back; the first error counts.
             let _ = self.storage.set_len(old);
@@ -349,6 +354,7 @@ fn grow_or_shrink(
     old: u64,
     new: u64,
     preallocation: Preallocation,
+    progress: &mut dyn FnMut(u64, u64),
 ) -> Result<()> {
     storage.set_len(new).map_err(|error| {
         let error = DiskError::from(error);
@@ -359,14 +365,18 @@ fn grow_or_shrink(
         Preallocation::Falloc => storage.allocate(grown).map_err(|error| {
             DiskError::from(error).prefixed("Could not preallocate data for the new file: ")
         }),
-        Preallocation::Full => write_zero_bytes(storage, grown)
+        Preallocation::Full => write_zero_bytes(storage, grown, progress)
             .map_err(|error| error.prefixed("Could not write zeros for preallocation: ")),
         Preallocation::Off | Preallocation::Metadata => Ok(()),
     }
 }
 
 /// Writes real zeros and makes them durable, so that the space cannot be missing later.
-fn write_zero_bytes(storage: &dyn Storage, range: HostRange) -> Result<()> {
+fn write_zero_bytes(
+    storage: &dyn Storage,
+    range: HostRange,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<()> {
     let zeros = vec![0; 1 << 20];
     let mut at = range.start.get();
     let end = at + range.len;
@@ -374,6 +384,7 @@ fn write_zero_bytes(storage: &dyn Storage, range: HostRange) -> Result<()> {
         let here = usize::try_from(end - at).map_or(zeros.len(), |rest| rest.min(zeros.len()));
         storage.write_at(HostOffset::new(at), &zeros[..here])?;
         at += here as u64;
+        progress(range.len - (end - at), range.len);
     }
     Ok(storage.flush()?)
 }
@@ -411,7 +422,7 @@ mod tests {
     fn zeroes_and_growth_are_seen() {
         let disk = disk(&[7; 1024]);
         disk.write_zeroes(512, 512, true, false).expect("the range is inside of the disk");
-        disk.truncate(2048, Preallocation::Full).expect("memory grows");
+        disk.truncate(2048, Preallocation::Full, &mut |_, _| {}).expect("memory grows");
         let mut back = vec![1; 2048];
         disk.read_at(0, &mut back).expect("the read is inside of the disk");
         assert!(back[..512].iter().all(|b| *b == 7) && back[512..].iter().all(|b| *b == 0));

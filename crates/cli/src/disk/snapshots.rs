@@ -1,6 +1,6 @@
 //! Internal snapshots of a disk, where its format has them.
 
-use holstein::{NewSnapshot, NoProgress, SnapshotSelector};
+use holstein::{NewSnapshot, SnapshotSelector};
 use holstein_format::SnapshotRecord;
 
 use super::qcow2::{Engine, Qcow2Disk};
@@ -9,14 +9,19 @@ use crate::{out, personality};
 
 /// What a format with internal snapshots can do.
 pub(crate) trait Snapshots {
-    /// Takes one; what it is called is in `new`.
-    fn create(&self, new: &NewSnapshot) -> Result<SnapshotRecord>;
+    /// Takes one; what it is called is in `new`. As below, `progress` hears how much of how much is done.
+    fn create(
+        &self,
+        new: &NewSnapshot,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<SnapshotRecord>;
 
     /// Makes the disk what one of them holds.
-    fn apply(&self, which: SnapshotSelector<'_>) -> Result<()>;
+    fn apply(&self, which: SnapshotSelector<'_>, progress: &mut dyn FnMut(u64, u64)) -> Result<()>;
 
     /// Deletes one.
-    fn delete(&self, which: SnapshotSelector<'_>) -> Result<()>;
+    fn delete(&self, which: SnapshotSelector<'_>, progress: &mut dyn FnMut(u64, u64))
+    -> Result<()>;
 
     /// Fills `into` from byte `at` of the VM state.
     fn read_state(&self, at: u64, into: &mut [u8]) -> Result<()>;
@@ -40,22 +45,34 @@ fn not_freed(error: DiskError) -> DiskError {
 }
 
 impl Snapshots for Qcow2Disk {
-    fn create(&self, new: &NewSnapshot) -> Result<SnapshotRecord> {
-        self.writable()?.create_snapshot_with(new, &mut NoProgress).map_err(|e| by_number(&e))
+    fn create(
+        &self,
+        new: &NewSnapshot,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<SnapshotRecord> {
+        let mut progress = |done, total| progress(done, total);
+        self.writable()?.create_snapshot_with(new, &mut progress).map_err(|e| by_number(&e))
     }
 
-    fn apply(&self, which: SnapshotSelector<'_>) -> Result<()> {
-        self.writable()?.apply_snapshot(which).map_err(|error| match error.bitmap_error() {
+    fn apply(&self, which: SnapshotSelector<'_>, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
+        let mut progress = |done, total| progress(done, total);
+        let applied = self.writable()?.apply_snapshot_with(which, &mut progress);
+        applied.map_err(|error| match error.bitmap_error() {
             Some(_) => engine_error(&error),
             None => by_number(&error).prefixed("Failed to load snapshot: "),
         })
     }
 
-    fn delete(&self, which: SnapshotSelector<'_>) -> Result<()> {
+    fn delete(
+        &self,
+        which: SnapshotSelector<'_>,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<()> {
+        let mut progress = |done, total| progress(done, total);
         let image = self.writable()?;
         let listed = || image.snapshots().map(|list| list.len()).ok();
         let before = listed();
-        image.delete_snapshot(which).map_err(|error| {
+        image.delete_snapshot_with(which, &mut progress).map_err(|error| {
             let error = engine_error(&error);
             let gone = listed().zip(before).is_some_and(|(now, before)| now < before);
             if gone { not_freed(error) } else { error }

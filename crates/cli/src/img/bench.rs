@@ -4,7 +4,9 @@ use std::time::Instant;
 
 use super::bench_run::{Flushes, Plan, run_requests};
 use super::images::{named, number, open_image, out_of_range, size_within};
-use super::shared_options::{CACHE, FORCE_SHARE, FORMAT, IMAGE_OPTS};
+use super::meter::Unit;
+use super::progress::Progress;
+use super::shared_options::{CACHE, FORCE_SHARE, FORMAT, IMAGE_OPTS, PROGRESS};
 use super::{Args, Command, Failure, Outcome};
 use crate::disk::DiskError;
 use crate::node::{CacheMode, OpenFlags};
@@ -80,7 +82,7 @@ pub(super) const COMMAND: Command = Command {
             .about("accepted for scripts; results are printed all the same"),
     ],
     operands: Operands::Mixed,
-    native: &[],
+    native: &[PROGRESS],
     manual: &super::manuals::BENCH,
     run,
 };
@@ -140,9 +142,11 @@ fn run(args: &Args) -> Outcome {
     };
     let write = write.then_some(u8::try_from(pattern).unwrap_or(0));
     let plan = Plan { count, depth, start, len, step, write, flushes };
+    let mut progress = Progress::own(args, Unit::Steps);
     let began = Instant::now();
-    let ran = run_requests(&*disk, &plan);
+    let ran = run_requests(&*disk, &plan, &mut |done, total| progress.update(done, total));
     let seconds = began.elapsed().as_secs_f64();
+    progress.finish(ran.is_ok());
     if let Err(error) = &ran {
         let text = format!("Failed request: {}", error.strerror());
         return Err(Failure::message(text));

@@ -70,11 +70,16 @@ struct Shared<'a> {
     failure: Mutex<Option<DiskError>>,
 }
 
-/// Makes all requests; returns when they are over.
+/// Makes all requests; returns when they are over. `progress` hears how many were begun, and how many there
+/// are.
 ///
 /// # Errors
 /// The first that fails; those under way are finished, others are not begun.
-pub(super) fn run_requests(disk: &dyn Disk, plan: &Plan) -> Result<(), DiskError> {
+pub(super) fn run_requests(
+    disk: &dyn Disk,
+    plan: &Plan,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<(), DiskError> {
     let barrier = match plan.flushes {
         Flushes::Between(every) => every,
         _ => u64::MAX,
@@ -91,14 +96,18 @@ pub(super) fn run_requests(disk: &dyn Disk, plan: &Plan) -> Result<(), DiskError
     std::thread::scope(|scope| {
         for _ in 1..threads {
             // Fewer than asked for do the work as well.
-            if std::thread::Builder::new().spawn_scoped(scope, || shared.work()).is_err() {
+            if std::thread::Builder::new().spawn_scoped(scope, || shared.work(&mut |_| {})).is_err()
+            {
                 break;
             }
         }
-        shared.work();
+        shared.work(&mut |begun| progress(begun, plan.count));
     });
-    let failure = shared.failure.into_inner().unwrap_or_else(PoisonError::into_inner);
-    failure.map_or(Ok(()), Err)
+    if let Some(failure) = shared.failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        return Err(failure);
+    }
+    progress(plan.count, plan.count);
+    Ok(())
 }
 
 impl Shared<'_> {
@@ -106,14 +115,15 @@ impl Shared<'_> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes requests until there are no more.
-    fn work(&self) {
+    /// Makes requests until there are no more; `begun` hears how many all threads have begun.
+    fn work(&self, begun: &mut dyn FnMut(u64)) {
         let mut buffer = Vec::new();
         let done = self.buffer(&mut buffer).and_then(|()| {
             while let Some(number) = self.begin()? {
                 let made = self.request(number, &mut buffer);
                 self.end();
                 made?;
+                begun(number + 1);
             }
             Ok(())
         });
@@ -241,7 +251,12 @@ mod tests {
             self.note(None);
             Ok(())
         }
-        fn truncate(&self, _: u64, _: Preallocation) -> crate::disk::Result<()> {
+        fn truncate(
+            &self,
+            _: u64,
+            _: Preallocation,
+            _: &mut dyn FnMut(u64, u64),
+        ) -> crate::disk::Result<()> {
             Ok(())
         }
         fn status(&self, _: u64, _: u64) -> crate::disk::Result<Status> {
@@ -270,7 +285,7 @@ mod tests {
 
     fn run(plan: &Plan) -> Vec<Option<(u64, usize)>> {
         let disk = Noted { size: 1000, ..Noted::default() };
-        run_requests(&disk, plan).expect("nothing fails");
+        run_requests(&disk, plan, &mut |_, _| {}).expect("nothing fails");
         let most = disk.under_way.lock().expect("nobody panics").1;
         assert!(most as u64 <= plan.depth, "{most} at once");
         disk.calls.into_inner().expect("nobody panics")
@@ -300,11 +315,11 @@ mod tests {
     #[test]
     fn a_request_past_the_end_stops_the_run() {
         let disk = Noted { size: 1000, ..Noted::default() };
-        let failed = run_requests(&disk, &Plan { len: 400, ..PLAN });
+        let failed = run_requests(&disk, &Plan { len: 400, ..PLAN }, &mut |_, _| {});
         assert_eq!(failed.map_err(|error| error.errno()), Err(libc::EIO));
-        let failed = run_requests(&disk, &Plan { start: 1000, ..PLAN });
+        let failed = run_requests(&disk, &Plan { start: 1000, ..PLAN }, &mut |_, _| {});
         assert!(failed.is_err());
         let empty = Noted::default();
-        assert!(run_requests(&empty, &PLAN).is_err());
+        assert!(run_requests(&empty, &PLAN, &mut |_, _| {}).is_err());
     }
 }

@@ -8,9 +8,10 @@ use crate::manual::{Manual, Page};
 use crate::node::{WAIT, choose_backing_policy, wait_for_locks};
 use crate::objects::{Objects, Outcome as ObjectOutcome};
 use crate::out;
+use crate::output_form::{self, OUTPUT_FORM};
 use crate::personality;
 use crate::text::{Operands, Opt, Parsed, parse_options};
-use crate::words::{BACKING_POLICY, OUTPUT};
+use crate::words::BACKING_POLICY;
 
 /// One command.
 pub(crate) struct Command {
@@ -116,11 +117,6 @@ const COMMON: [Opt; 3] = [
         .words(BACKING_POLICY),
 ];
 
-/// The form of the output, for commands that have none under the classic names.
-const OUTPUT_FORM: Opt = Opt::value("output", None, &["output"])
-    .takes("human|json", "form of the output, of errors and of progress (human)")
-    .words(OUTPUT);
-
 /// The options that the command has like all others.
 fn common(command: &Command) -> Vec<Opt> {
     let mut options = COMMON.to_vec();
@@ -146,12 +142,6 @@ pub(super) fn page(command: &Command) -> Page {
     }
 }
 
-/// Whether a command line that could not be taken apart wants JSON.
-fn wants_json(args: &[String]) -> bool {
-    let apart = args.windows(2).any(|pair| pair[0] == "--output" && pair[1] == "json");
-    personality::is_native() && (apart || args.iter().any(|arg| arg == "--output=json"))
-}
-
 /// Runs a command and returns the exit status.
 pub(super) fn run(command: &Command, args: &[String]) -> u8 {
     let name = personality::name();
@@ -160,9 +150,7 @@ pub(super) fn run(command: &Command, args: &[String]) -> u8 {
     let parsed = match parse_options(&options, args, command.operands) {
         Ok(parsed) => parsed,
         Err(error) => {
-            if wants_json(args) {
-                out::choose_json();
-            }
+            output_form::foresee(args);
             out::usage_error(&format!("{name} {}", command.name), &error, &hint);
             return 1;
         }

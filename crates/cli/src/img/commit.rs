@@ -172,7 +172,7 @@ impl CommitTarget for Base<'_> {
     }
 
     fn grow(&self, len: u64) -> io::Result<()> {
-        self.disk.truncate(len, Preallocation::Off).map_err(os_error)
+        self.disk.truncate(len, Preallocation::Off, &mut |_, _| {}).map_err(os_error)
     }
 
     fn write_at(&self, at: u64, from: &[u8]) -> io::Result<()> {

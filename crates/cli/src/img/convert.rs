@@ -282,7 +282,7 @@ fn convert(plan: &Plan<'_>, progress: &mut Progress) -> Result<(), Failure> {
     let (sources, bitmaps) = open_sources(plan, source_cache)?;
     let mut made = None;
     if plan.create {
-        made = Some(create_target(plan, &sources, bitmaps.as_ref())?);
+        made = Some(create_target(plan, &sources, bitmaps.as_ref(), progress)?);
     } else {
         judge_bitmaps(plan, bitmaps.as_ref())?;
         refuse_same(plan, &sources, strip_file_protocol(plan.target))?;
@@ -387,6 +387,7 @@ pub(super) fn create_target(
     plan: &Plan<'_>,
     sources: &Sources,
     bitmaps: Option<&Result<SourceBitmaps, Failure>>,
+    progress: &mut Progress,
 ) -> Result<(Stage, TargetFile), Failure> {
     let format = CreateFormat::named(plan.out_format)?;
     check_protocol(plan.target)?;
@@ -435,7 +436,16 @@ pub(super) fn create_target(
     };
     let stage = Stage::before(plan.target, &list).map_err(failed)?;
     let guard = TargetFile::before_both(strip_file_protocol(stage.name()), data);
-    let made = make_image(stage.name(), &list, &plan.args.objects).and_then(|()| stage.made());
+    let mut prepared = false;
+    let mut heard = |done, total| {
+        prepared = true;
+        progress.prepared(done, total);
+    };
+    let made =
+        make_image(stage.name(), &list, &plan.args.objects, &mut heard).and_then(|()| stage.made());
+    if prepared {
+        progress.enter("copy");
+    }
     match made {
         Ok(()) => Ok((stage, guard)),
         Err(error) => {

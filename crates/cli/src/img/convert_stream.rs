@@ -162,7 +162,7 @@ fn fill(plan: &Plan<'_>, progress: &mut Progress) -> Result<(), Failure> {
         return Err(Failure::message("a pipe can be copied into a file alone"));
     }
     // Its length is known in the end.
-    let (stage, guard) = create_target(plan, &Sources::default(), None)?;
+    let (stage, guard) = create_target(plan, &Sources::default(), None, progress)?;
     let filled = open_target(plan, stage.name(), cache).and_then(|target| {
         let filled = stream_in::fill(&*target, plan.sparse, plan.rate, progress);
         let closed = target.close();

@@ -2,7 +2,9 @@
 
 use super::create_list::{CreateFormat, CreateList, Place, help};
 use super::make::make_image;
-use super::shared_options::QUIET;
+use super::meter::Unit;
+use super::progress::Progress;
+use super::shared_options::{PROGRESS, QUIET};
 use super::stage::Stage;
 use super::{Args, Command, Failure, Outcome};
 use crate::disk::DiskError;
@@ -49,7 +51,7 @@ pub(super) const COMMAND: Command = Command {
         QUIET,
     ],
     operands: Operands::Mixed,
-    native: &[],
+    native: &[PROGRESS],
     manual: &super::manuals::CREATE,
     run,
 };
@@ -144,9 +146,13 @@ fn create(wanted: &Wanted<'_>, args: &Args) -> Result<u64, DiskError> {
         out::flush();
     }
     let stage = Stage::before(wanted.filename, &list)?;
-    make_image(stage.name(), &list, &args.objects)
+    let mut progress = Progress::own(args, Unit::Bytes);
+    let mut heard = |done, total| progress.update(done, total);
+    let made = make_image(stage.name(), &list, &args.objects, &mut heard)
         .and_then(|()| stage.made())
-        .map_err(|error| stage.error(error))?;
+        .map_err(|error| stage.error(error));
+    progress.finish(made.is_ok());
+    made?;
     stage.finish()?;
     Ok(size)
 }

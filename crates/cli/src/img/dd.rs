@@ -93,7 +93,9 @@ fn run(args: &Args) -> Outcome {
     };
     let stage = Stage::before(operation.output, &list).map_err(failed)?;
     let guard = TargetFile::before(strip_file_protocol(stage.name()));
-    let made = make_image(stage.name(), &list, &args.objects).and_then(|()| stage.made());
+    // Only options ask for preallocation, and here are none.
+    let made =
+        make_image(stage.name(), &list, &args.objects, &mut |_, _| {}).and_then(|()| stage.made());
     if let Err(error) = made {
         // The file was removed already where that is right.
         guard.keep();

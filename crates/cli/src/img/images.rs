@@ -3,6 +3,7 @@
 use super::{Args, Failure};
 use crate::disk::Disk;
 use crate::node::{CacheMode, ImageRef, Layer, OpenFlags, open_disk, open_layer};
+use crate::output_form;
 use crate::text::{SizeError, parse_size};
 
 /// Opens an image as a disk.
@@ -54,9 +55,7 @@ pub(super) fn json_output(args: &Args) -> Result<bool, Failure> {
     match args.last("output") {
         None | Some("human") => Ok(false),
         Some("json") => Ok(true),
-        Some(other) => {
-            Err(Failure::Usage(format!("--output expects 'human' or 'json' not '{other}'")))
-        }
+        Some(other) => Err(Failure::Usage(output_form::unknown(other))),
     }
 }
 

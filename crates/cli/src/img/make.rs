@@ -19,9 +19,12 @@ use crate::node::{
 use crate::objects::Objects;
 use crate::out;
 
+/// Bytes of a volume that are filled at a time.
+const STEP: u64 = 64 << 20;
+
 /// Makes an image by its options; the size is among them.
 ///
-/// All options are judged before a file is touched. A file that was made and could not be finished
+/// All options are judged before a file is touched. `progress` hears of space that is prepared. A file that was made and could not be finished
 /// is removed; one that was there before stays.
 ///
 /// # Errors
@@ -30,6 +33,7 @@ pub(super) fn make_image(
     filename: &str,
     list: &CreateList,
     objects: &Objects,
+    progress: &mut dyn FnMut(u64, u64),
 ) -> Result<(), DiskError> {
     let size = list.number("size").unwrap_or(0);
     let size = size
@@ -45,7 +49,7 @@ pub(super) fn make_image(
                 return make_raw_export(path, size, list.given("preallocation"));
             }
             make_in(path, LockMode::Exact(ImageLock::CREATE), list, |file| {
-                make_raw(file, path, size, mode)
+                make_raw(file, path, size, mode, progress)
             })
         }
         CreateFormat::Luks => {
@@ -54,21 +58,23 @@ pub(super) fn make_image(
                 Some("metadata") => Preallocation::Off,
                 _ => raw_preallocation(list)?,
             };
-            make_below(path, list, |file| make_volume(file, &format, &passphrase, size, mode))
+            make_below(path, list, |file| {
+                make_volume(file, &format, &passphrase, size, mode, progress)
+            })
         }
         CreateFormat::Qcow2 => {
             let plan = QcowPlan::judge(list, size, objects)?;
             let Some(data_path) = plan.data_path() else {
-                return make_below(path, list, |file| make_qcow2(file, None, &plan));
+                return make_below(path, list, |file| make_qcow2(file, None, &plan, progress));
             };
             check_protocol(list.given("data_file").unwrap_or_default())?;
             let lock = LockMode::Exact(ImageLock::WRITE_DATA);
             make_below(path, list, |file| {
                 if is_export(data_path) {
                     let data = open_export(data_path)?;
-                    return make_qcow2(file, Some(data), &plan);
+                    return make_qcow2(file, Some(data), &plan, progress);
                 }
-                make_in(data_path, lock, list, |data| make_qcow2(file, Some(data), &plan))
+                make_in(data_path, lock, list, |data| make_qcow2(file, Some(data), &plan, progress))
             })
         }
     }
@@ -196,6 +202,7 @@ fn make_volume(
     passphrase: &Secret,
     size: u64,
     mode: Preallocation,
+    progress: &mut dyn FnMut(u64, u64),
 ) -> Result<(), DiskError> {
     let volume = Volume::create(file, format, passphrase, size);
     let volume = volume.map_err(|error| luks_error(&error))?;
@@ -203,7 +210,15 @@ fn make_volume(
     match mode {
         Preallocation::Off | Preallocation::Metadata => {}
         Preallocation::Falloc => volume.allocate(payload)?,
-        Preallocation::Full => volume.write_zeroes(payload)?,
+        Preallocation::Full => {
+            let mut todo = payload;
+            while !todo.is_empty() {
+                let (now, rest) = todo.split_at(STEP);
+                volume.write_zeroes(now)?;
+                todo = rest;
+                progress(size - todo.len, size);
+            }
+        }
     }
     Ok(volume.flush()?)
 }
@@ -213,6 +228,7 @@ fn make_raw(
     path: &str,
     size: u64,
     mode: Preallocation,
+    progress: &mut dyn FnMut(u64, u64),
 ) -> Result<(), DiskError> {
     let present = file.len()?;
     if file.is_block_device() {
@@ -226,7 +242,7 @@ fn make_raw(
         };
     }
     let storage: Arc<dyn Storage> = file;
-    RawDisk::over(Arc::clone(&storage), 0, path).truncate(size, mode)?;
+    RawDisk::over(Arc::clone(&storage), 0, path).truncate(size, mode, progress)?;
     if mode == Preallocation::Off && size > 0 {
         // Readers that go past the page cache learn its alignment from a block that has data.
         let first = vec![0; if size < 4096 { 512 } else { 4096 }];

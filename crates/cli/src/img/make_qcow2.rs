@@ -223,11 +223,13 @@ fn data_file(
     Ok(name.map(|name| DataFile { path: strip_file_protocol(name).to_owned(), raw }))
 }
 
-/// Writes the image into an empty file; `data` is the empty data file of a disk that is to have one.
+/// Writes the image into an empty file; `data` is the empty data file of a disk that is to have one, and
+/// `progress` hears of space that is prepared.
 pub(super) fn make_qcow2(
     file: Arc<dyn Storage>,
     data: Option<Arc<dyn Storage>>,
     plan: &QcowPlan,
+    progress: &mut dyn FnMut(u64, u64),
 ) -> Result<(), DiskError> {
     let version = if plan.version_2 { Version::V2 } else { Version::V3 };
     let compression = if plan.zstd { CompressionType::Zstd } else { CompressionType::Deflate };
@@ -252,7 +254,8 @@ pub(super) fn make_qcow2(
         Some(Encryption::Luks(format, passphrase)) => options.luks(*format, passphrase.clone()),
     };
     let failed = |error: holstein::Error| engine_error(&error);
-    options.create_on(file).map_err(failed)?.close().map_err(failed)
+    let image = options.create_on_with(file, &mut |done, total| progress(done, total));
+    image.map_err(failed)?.close().map_err(failed)
 }
 
 #[cfg(test)]

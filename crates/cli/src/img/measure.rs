@@ -3,7 +3,9 @@
 use super::create_list::{CreateFormat, CreateList, help};
 use super::encryption::luks_volume;
 use super::images::{json_output, named, number, open_files};
-use super::shared_options::{FORCE_SHARE, IMAGE_OPTS};
+use super::meter::Unit;
+use super::progress::Progress;
+use super::shared_options::{FORCE_SHARE, IMAGE_OPTS, PROGRESS};
 use super::snapshot_word::SnapshotWord;
 use super::{Args, Command, Failure, Outcome};
 use crate::disk::{Disk, DiskError, luks_error};
@@ -57,7 +59,7 @@ pub(super) const COMMAND: Command = Command {
             .words(OUTPUT),
     ],
     operands: Operands::Mixed,
-    native: &[],
+    native: &[PROGRESS],
     manual: &super::manuals::MEASURE,
     run,
 };
@@ -197,7 +199,12 @@ fn plan_for(
         None => 0,
         // Whatever the source does not hold may have to hide what the backing file does.
         Some(_) if plan.has_backing() => disk,
-        Some(source) => data_in_clusters(source, plan.cluster_size())?.min(disk),
+        Some(source) => {
+            let mut progress = Progress::own(args, Unit::Bytes);
+            let data = data_in_clusters(source, plan.cluster_size(), &mut progress);
+            progress.finish(data.is_ok());
+            data?.min(disk)
+        }
     };
     Ok(Measure { required: fully_allocated - disk + data, fully_allocated, bitmaps: None })
 }
@@ -224,7 +231,11 @@ fn metadata_size(disk: u64, plan: &super::make_qcow2::QcowPlan) -> u64 {
 }
 
 /// Bytes of the clusters in which the disk has data.
-fn data_in_clusters(disk: &dyn Disk, cluster: u64) -> Result<u64, Failure> {
+fn data_in_clusters(
+    disk: &dyn Disk,
+    cluster: u64,
+    progress: &mut Progress,
+) -> Result<u64, Failure> {
     let mut total = 0;
     let mut at = 0;
     while at < disk.len() {
@@ -237,6 +248,7 @@ fn data_in_clusters(disk: &dyn Disk, cluster: u64) -> Result<u64, Failure> {
             total += at % cluster + (end - at);
         }
         at = end;
+        progress.update(at, disk.len());
     }
     Ok(total)
 }

@@ -61,6 +61,16 @@ impl Progress {
         }
     }
 
+    /// Says how much space of a new image is prepared before the work begins; the reference's line has no
+    /// place for that.
+    pub(super) fn prepared(&mut self, done: u64, total: u64) {
+        if let Some(meter) = &mut self.meter {
+            let now = Instant::now();
+            meter.enter("preallocation", now);
+            show(meter.update(done, total, now));
+        }
+    }
+
     /// Says that `done` of `total` is done.
     pub(super) fn update(&mut self, done: u64, total: u64) {
         let percent = if total == 0 { 100.0 } else { done as f64 * 100.0 / total as f64 };

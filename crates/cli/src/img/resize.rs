@@ -1,7 +1,9 @@
 //! `resize`: another length for a disk.
 
 use super::images::{named, open_image};
-use super::shared_options::{FORMAT, IMAGE_OPTS, QUIET};
+use super::meter::Unit;
+use super::progress::Progress;
+use super::shared_options::{FORMAT, IMAGE_OPTS, PROGRESS, QUIET};
 use super::{Args, Command, Failure, Outcome};
 use crate::disk::{Disk, Preallocation};
 use crate::node::{OpenFlags, parse_option_size};
@@ -42,7 +44,7 @@ pub(super) const COMMAND: Command = Command {
         QUIET,
     ],
     operands: Operands::Negative,
-    native: &[],
+    native: &[PROGRESS],
     manual: &super::manuals::RESIZE,
     run,
 };
@@ -71,7 +73,10 @@ fn run(args: &Args) -> Outcome {
     let image = named(filename, args)?;
     let change = parse_change(size)?;
     let disk = open_image(image, &OpenFlags::WRITE, args)?;
-    let resized = resize(&*disk, change, preallocation, args.has("shrink"));
+    let mut progress = Progress::own(args, Unit::Bytes);
+    let mut heard = |done, total| progress.update(done, total);
+    let resized = resize(&*disk, change, preallocation, args.has("shrink"), &mut heard);
+    progress.finish(resized.is_ok());
     let len = disk.len();
     let closed = disk.close();
     resized?;
@@ -98,6 +103,7 @@ fn resize(
     change: Change,
     preallocation: Preallocation,
     shrink: bool,
+    progress: &mut dyn FnMut(u64, u64),
 ) -> Result<(), Failure> {
     let old = disk.len();
     let new = match change {
@@ -119,5 +125,5 @@ fn resize(
         );
         return Err(Failure::Said(1));
     }
-    Ok(disk.truncate(new, preallocation)?)
+    Ok(disk.truncate(new, preallocation, progress)?)
 }

@@ -3,7 +3,9 @@
 use holstein::{NewSnapshot, SnapshotSelector};
 
 use super::images::{named, open_files, open_image};
-use super::shared_options::{FORCE_SHARE, FORMAT, IMAGE_OPTS};
+use super::meter::Unit;
+use super::progress::Progress;
+use super::shared_options::{FORCE_SHARE, FORMAT, IMAGE_OPTS, PROGRESS};
 use super::{Args, Command, Failure, Outcome, snapshots};
 use crate::disk::DiskError;
 use crate::node::{Driver, OpenFlags, QcowFacts, QcowOptions, check_fit};
@@ -47,7 +49,7 @@ pub(super) const COMMAND: Command = Command {
             .about("accepted for scripts; what there is to print is printed all the same"),
     ],
     operands: Operands::Mixed,
-    native: &[],
+    native: &[PROGRESS],
     manual: &super::manuals::SNAPSHOT,
     run,
 };
@@ -98,24 +100,28 @@ fn change(args: &Args, filename: &str, action: &str, name: &str) -> Outcome {
     // No guest data is looked at, so the backing file stays closed.
     let flags = OpenFlags { share: args.has("share"), backing: false, ..OpenFlags::WRITE };
     let disk = open_image(named(filename, args)?, &flags, args)?;
+    let mut progress = Progress::own(args, Unit::Steps);
+    let mut heard = |done, total| progress.update(done, total);
     let result = match (action, disk.snapshots()) {
         ("create", Some(disk)) => {
             let end = name.len().min(NAME_BYTES);
             let mut new = NewSnapshot::named(&name.as_bytes()[..end]);
             new.icount = Some(0);
-            disk.create(&new).map(drop)
+            disk.create(&new, &mut heard).map(drop)
         }
         ("create", None) => Err(DiskError::from_errno(libc::ENOTSUP)),
-        ("apply", Some(disk)) => disk.apply(name.into()),
+        ("apply", Some(disk)) => disk.apply(name.into(), &mut heard),
         ("apply", None) => Err(DiskError::unsupported("Block driver does not support snapshots")),
-        (_, Some(disk)) => disk.delete(SnapshotSelector::Name(name.as_bytes())).map_err(|error| {
-            match error.errno() {
+        (_, Some(disk)) => {
+            let name = SnapshotSelector::Name(name.as_bytes());
+            disk.delete(name, &mut heard).map_err(|error| match error.errno() {
                 libc::ENOENT => DiskError::new(libc::ENOENT, "snapshot not found"),
                 _ => error,
-            }
-        }),
+            })
+        }
         (_, None) => Err(DiskError::new(libc::ENOENT, "snapshot not found")),
     };
+    progress.finish(result.is_ok());
     let closed = disk.close();
     result.map_err(|error| {
         Failure::Error(format!("Could not {action} snapshot '{name}': "), error, 1)

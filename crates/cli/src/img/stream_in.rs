@@ -69,7 +69,8 @@ pub(super) fn fill(
         let data = whole_sectors(&mut buffer, len);
         let end = at + data.len() as u64;
         if end > target.len() {
-            target.truncate(end.next_multiple_of(STEP), Preallocation::Off)?;
+            let len = end.next_multiple_of(STEP);
+            target.truncate(len, Preallocation::Off, &mut |_, _| {})?;
         }
         let mut from = 0;
         for run in data.chunks(unit).collect::<Vec<_>>().chunk_by(|a, b| hole(a) == hole(b)) {
@@ -89,7 +90,7 @@ pub(super) fn fill(
         at = end;
         progress.update(at, 0);
     }
-    target.truncate(at, Preallocation::Off)?;
+    target.truncate(at, Preallocation::Off, &mut |_, _| {})?;
     Ok(at)
 }
 

@@ -137,7 +137,7 @@ fn draw(
     outline: &Arc<Outline>,
 ) -> Result<Vec<Payload>, Failure> {
     let storage: Arc<dyn Storage> = outline.clone();
-    make_qcow2(Arc::clone(&storage), None, plan)?;
+    make_qcow2(Arc::clone(&storage), None, plan, &mut |_, _| {})?;
     let failed = |error: holstein::Error| Failure::from(engine_error(&error));
     let image = OpenOptions::new().no_backing().open_storage(storage).map_err(failed)?;
     let buffer = outline.zeros().len() as u64;

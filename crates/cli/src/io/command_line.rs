@@ -4,9 +4,10 @@ use super::files::{HowToOpen, driver_options};
 use super::{Failed, Outcome};
 use crate::disk::DiskError;
 use crate::manual::{Manual, Page};
-use crate::node::{choose_backing_policy, wait_for_locks, with_wait};
+use crate::node::{choose_backing_policy, wait_for_locks};
 use crate::objects::{Objects, Outcome as ObjectOutcome};
 use crate::out::{self, say};
+use crate::output_form::{self, with_own};
 use crate::text::{Operands, Opt, parse_options};
 use crate::words::{AIO, BACKING_POLICY, CACHES, DISCARD, FORMATS};
 use crate::{native, personality};
@@ -90,8 +91,9 @@ impl CommandLine {
     /// # Errors
     /// They cannot be understood, which was said.
     pub(super) fn parse(arguments: &[String]) -> Result<Parsed, Failed> {
+        output_form::foresee(arguments);
         let parsed =
-            parse_options(&with_wait(OPTIONS), arguments, Operands::Mixed).map_err(|message| {
+            parse_options(&with_own(OPTIONS), arguments, Operands::Mixed).map_err(|message| {
                 out::error_line(&message);
                 out::text(&usage());
                 Failed
@@ -120,6 +122,7 @@ impl CommandLine {
                 "m" => line.misalign = true,
                 "image-opts" => image_opts = true,
                 "backing-policy" => choose_backing_policy(&value).map_err(refused)?,
+                "output" => output_form::choose(&value).map_err(refused)?,
                 "wait" => wait_for_locks(&value).map_err(refused)?,
                 "object" => match line.objects.add(&value) {
                     Ok(ObjectOutcome::Added) => {}
@@ -183,7 +186,7 @@ pub(crate) fn page() -> Page {
         name: "io",
         summary: "run commands on an open disk: read, write, zero, discard and many more",
         manual: &MANUAL,
-        options: with_wait(OPTIONS),
+        options: with_own(OPTIONS),
         common: Vec::new(),
         words: Vec::new(),
     }
@@ -192,9 +195,12 @@ pub(crate) fn page() -> Page {
 const MANUAL: Manual = Manual {
     forms: &["[FILE]"],
     operands: &[("FILE", "the disk; the command 'open' opens one later")],
-    notes: &["Commands come from --cmd, else a line at a time from standard input. The command \
-              'help' lists them. The exit status is 1 if a command failed or the file could not be \
-              opened."],
+    notes: &[
+        "Commands come from --cmd, else a line at a time from standard input. The command 'help' lists \
+         them. The exit status is 1 if a command failed or the file could not be opened.",
+        "With --output json there is no prompt, and what each command prints is in an object on a line of \
+         its own, with the status of the command.",
+    ],
     examples: &[
         (
             "io --cmd 'write -P 0x11 0 64k' --cmd 'read -P 0x11 0 64k' disk.qcow2",

@@ -31,6 +31,7 @@ use command_line::{CommandLine, Parsed};
 use session::Session;
 
 use crate::out;
+use crate::text::Json;
 
 /// A command failed, and has said why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,12 +58,16 @@ pub(crate) fn run(arguments: &[String]) -> u8 {
             return 1;
         }
     }
+    if out::is_json() {
+        out::catch();
+    }
     let outcome = if commands.is_empty() {
         run_prompt(&mut session)
     } else {
         run_commands(&mut session, &commands)
     };
     let closed = session.close();
+    show_what_was_late();
     u8::from(outcome.is_err() || closed.is_err())
 }
 
@@ -70,7 +75,7 @@ pub(crate) fn run(arguments: &[String]) -> u8 {
 fn run_commands(session: &mut Session, commands: &[String]) -> Outcome {
     let mut outcome = Ok(());
     for command in commands {
-        outcome = outcome.and(session.run_line(command));
+        outcome = outcome.and(run_line(session, command));
         if session.done {
             break;
         }
@@ -78,14 +83,42 @@ fn run_commands(session: &mut Session, commands: &[String]) -> Outcome {
     outcome
 }
 
+/// Runs a line; where results are objects, what it printed becomes one.
+fn run_line(session: &mut Session, line: &str) -> Outcome {
+    show_what_was_late();
+    let outcome = session.run_line(line);
+    if out::is_json() {
+        let status = u8::from(outcome.is_err());
+        let output = out::take_caught();
+        out::object_line(&Json::map([
+            ("command", line.trim().into()),
+            ("status", status.into()),
+            ("output", output.into()),
+        ]));
+    }
+    outcome
+}
+
+/// Where results are objects: reports of requests that ended between two commands.
+fn show_what_was_late() {
+    if out::is_json() {
+        let output = out::take_caught();
+        if !output.is_empty() {
+            out::object_line(&Json::map([("output", output.into())]));
+        }
+    }
+}
+
 /// Runs the lines of standard input.
 fn run_prompt(session: &mut Session) -> Outcome {
     let mut outcome = Ok(());
     while !session.done {
-        out::text(PROMPT);
-        out::flush();
+        if !out::is_json() {
+            out::text(PROMPT);
+            out::flush();
+        }
         let Some(line) = session.jobs.next_line() else { break };
-        outcome = outcome.and(session.run_line(&line));
+        outcome = outcome.and(run_line(session, &line));
     }
     outcome
 }

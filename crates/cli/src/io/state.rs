@@ -89,7 +89,7 @@ pub(super) fn truncate(session: &mut Session, words: &[&str]) -> Outcome {
     let option = words.iter().skip(1).find(|word| word.len() > 1 && word.starts_with('-'));
     let first = option.or(operands.first()).copied().unwrap_or("");
     let len = number_shown(operands.first().copied().unwrap_or(""), first)?;
-    let result = session.disk()?.truncate(len, preallocation);
+    let result = session.disk()?.truncate(len, preallocation, &mut |_, _| {});
     session.jobs.report_ready();
     result.map_err(|error| {
         out::report("", &error);

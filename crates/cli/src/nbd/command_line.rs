@@ -9,11 +9,10 @@ use super::activation::Activation;
 use super::tls::Tls;
 use super::{Failure, Outcome, help};
 use crate::img::SnapshotWord;
-use crate::node::{
-    CacheMode, ImageRef, OpenFlags, choose_backing_policy, wait_for_locks, with_wait,
-};
+use crate::node::{CacheMode, ImageRef, OpenFlags, choose_backing_policy, wait_for_locks};
 use crate::objects::{Objects, Outcome as ObjectOutcome};
 use crate::out;
+use crate::output_form::{self, with_own};
 use crate::text::{Operands, Opt, parse_c_integer, parse_options};
 use crate::words::{AIO, BACKING_POLICY, CACHES, DETECT_ZEROES, DISCARD, FORMATS};
 
@@ -298,8 +297,9 @@ impl CommandLine {
     /// # Errors
     /// What cannot be understood, or cannot be done in this version.
     pub(super) fn parse(arguments: &[String]) -> Outcome<Parsed> {
+        output_form::foresee(arguments);
         let parsed =
-            parse_options(&with_wait(OPTIONS), arguments, Operands::Mixed).map_err(|message| {
+            parse_options(&with_own(OPTIONS), arguments, Operands::Mixed).map_err(|message| {
                 out::error_line(&message);
                 let name = help::called();
                 Failure::message(format!("Try `{name} --help' for more information."))
@@ -404,6 +404,7 @@ impl CommandLine {
             "fork" => self.fork = true,
             "pid-file" => self.pid_file = Some(value),
             "backing-policy" => choose_backing_policy(&value)?,
+            "output" => output_form::choose(&value)?,
             _ => out::no_trace_event(&value),
         }
         Ok(None)

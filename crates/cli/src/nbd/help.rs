@@ -2,7 +2,7 @@
 
 use super::command_line::OPTIONS;
 use crate::manual::{Manual, Page};
-use crate::node::with_wait;
+use crate::output_form::with_own;
 use crate::{native, personality};
 
 /// The version of the reference whose options these are.
@@ -29,7 +29,11 @@ pub(super) fn version() -> String {
 const MANUAL: Manual = Manual {
     forms: &["FILE", "--list"],
     operands: &[("FILE", "the disk that is offered")],
-    notes: &["The server ends when its last client has left, or by SIGTERM, SIGINT or SIGHUP."],
+    notes: &[
+        "The server ends when its last client has left, or by SIGTERM, SIGINT or SIGHUP.",
+        "With --output json an object on standard output says where clients can come, once they can, if \
+         the server stays in the foreground.",
+    ],
     examples: &[
         ("nbd --socket /run/disk.sock disk.qcow2", "offer a disk to one client on this machine"),
         (
@@ -46,7 +50,7 @@ pub(crate) fn page() -> Page {
         name: "nbd",
         summary: "offer a disk to clients of the NBD protocol",
         manual: &MANUAL,
-        options: with_wait(OPTIONS),
+        options: with_own(OPTIONS),
         common: Vec::new(),
         words: Vec::new(),
     }

@@ -17,6 +17,7 @@ use crate::disk::{Disk, DiskError};
 use crate::img;
 use crate::node::{open_disk, open_overlay, wait_silently};
 use crate::out;
+use crate::text::Json;
 
 /// A path that is removed when this is dropped.
 struct Removed(Option<String>);
@@ -50,6 +51,13 @@ pub(super) fn serve(line: CommandLine) -> Outcome<()> {
     }
     let contexts = contexts(&line, &*disk)?;
     let read_only = disk.read_only();
+    let listening = Json::map([
+        ("listening", place(&line.place)),
+        ("export", line.name.as_str().into()),
+        ("size", (disk.len() - line.offset).into()),
+        ("read-only", read_only.into()),
+        ("pid", std::process::id().into()),
+    ]);
     let export = Arc::new(DiskExport::new(disk, line.offset));
     let settings = ExportSettings {
         name: line.name,
@@ -70,6 +78,9 @@ pub(super) fn serve(line: CommandLine) -> Outcome<()> {
     let _pid_file = line.pid_file.as_deref().map(PidFile::write).transpose()?;
     std::env::set_current_dir("/")
         .map_err(|error| Failure::prefixed("Could not chdir to root directory: ", error))?;
+    if out::is_json() && !background::is_child() {
+        out::object_line(&listening);
+    }
     background::ready()?;
     let options = AcceptOptions { clients: line.clients, persistent: line.persistent };
     let report = |error: &SessionError| {
@@ -132,6 +143,17 @@ fn contexts(line: &CommandLine, disk: &dyn Disk) -> Outcome<Vec<Context>> {
         contexts.push(Context::DirtyBitmap(name.clone()));
     }
     Ok(contexts)
+}
+
+/// Where clients can come.
+fn place(place: &Place) -> Json {
+    match place {
+        Place::Path(path) => Json::map([("path", path.as_str().into())]),
+        Place::Port(address, port) => {
+            Json::map([("address", address.as_str().into()), ("port", port.as_str().into())])
+        }
+        Place::Inherited => Json::map([("inherited", true.into())]),
+    }
 }
 
 fn listen(place: &Place) -> Outcome<(Listener, Removed)> {

@@ -46,12 +46,6 @@ impl Patience {
 pub(crate) const WAIT: Opt = Opt::maybe("wait", &["wait"])
     .takes("SECONDS", "where others use the image, wait until they do not (not at all)");
 
-/// Options, and `--wait` where it is there.
-pub(crate) fn with_wait(options: &[Opt]) -> Vec<Opt> {
-    let wait = personality::is_native().then_some(WAIT);
-    options.iter().copied().chain(wait).collect()
-}
-
 /// Lets nobody be told that the program waits: what is said would be taken for a failure.
 pub(crate) fn wait_silently() {
     SILENT.store(true, Ordering::Relaxed);

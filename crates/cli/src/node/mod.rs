@@ -43,7 +43,7 @@ pub(crate) use generic::Generic;
 pub(crate) use header::read_header;
 pub(crate) use image_ref::ImageRef;
 pub(crate) use layer::{Layer, open_layer};
-pub(crate) use lock_wait::{WAIT, open_when_free, wait_for_locks, wait_silently, with_wait};
+pub(crate) use lock_wait::{WAIT, open_when_free, wait_for_locks, wait_silently};
 pub(crate) use luks::volume_facts;
 pub(crate) use nbd::{
     ExportStates, State, in_words as nbd_error, is_export, open_target as open_export,

@@ -14,10 +14,10 @@ use holstein_snapshot::SnapshotSelector;
 use holstein_units::SECTOR;
 
 use super::list::layout_of;
-use super::progress::{Progress, Steps};
+use super::steps::Steps;
 use super::trees::Bundle;
-use crate::EngineError;
 use crate::disk::Disk;
+use crate::{EngineError, Progress};
 
 impl Disk {
     /// Makes the disk what it was when a snapshot was taken, its size included. The snapshot stays, and

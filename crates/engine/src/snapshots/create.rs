@@ -11,10 +11,10 @@ use holstein_refcount::Adjust;
 use holstein_snapshot::NewSnapshot;
 
 use super::list::Listed;
-use super::progress::{Progress, Steps};
+use super::steps::Steps;
 use super::trees::Bundle;
-use crate::EngineError;
 use crate::disk::Disk;
+use crate::{EngineError, Progress};
 
 impl Disk {
     /// Takes a snapshot of the disk as it is now, everything acknowledged included, and returns its

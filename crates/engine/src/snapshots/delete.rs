@@ -10,10 +10,10 @@ use holstein_refcount::Adjust;
 use holstein_snapshot::SnapshotSelector;
 
 use super::list::{ListGuard, Listed, layout_of};
-use super::progress::{Progress, Steps};
+use super::steps::Steps;
 use super::trees::Bundle;
-use crate::EngineError;
 use crate::disk::Disk;
+use crate::{EngineError, Progress};
 
 impl Disk {
     /// Deletes a snapshot; what only it held becomes free.

@@ -22,11 +22,10 @@ mod complete;
 mod create;
 mod delete;
 mod list;
-mod progress;
 mod reading;
+mod steps;
 mod switch;
 mod trees;
 
 pub(crate) use list::SnapshotList;
-pub use progress::{NoProgress, Progress};
 pub use reading::SnapshotLease;

@@ -5,7 +5,7 @@ use holstein_mapping::Tree;
 use holstein_refcount::{Adjust, ClusterRuns, Freed, References, Tally};
 use holstein_units::HostCluster;
 
-use super::progress::Steps;
+use super::steps::Steps;
 use crate::EngineError;
 use crate::disk::Disk;
 

@@ -180,7 +180,7 @@ impl Storage for DiskBytes<'_> {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.disk.truncate(len, Preallocation::Off).map_err(os_error)
+        self.disk.truncate(len, Preallocation::Off, &mut |_, _| {}).map_err(os_error)
     }
 
     fn allocate(&self, _range: HostRange) -> io::Result<()> {

@@ -1,25 +1,6 @@
-//! How far a long operation is.
+//! Steps of an operation on the tables of snapshots.
 
-/// Hears how far a long operation is.
-pub trait Progress {
-    /// `done` of `total` steps are done. Called now and then, with `done` never falling, and with
-    /// both equal at the end of an operation that succeeds.
-    fn at(&mut self, done: u64, total: u64);
-}
-
-impl<F: FnMut(u64, u64)> Progress for F {
-    fn at(&mut self, done: u64, total: u64) {
-        self(done, total);
-    }
-}
-
-/// Nobody wants to know.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct NoProgress;
-
-impl Progress for NoProgress {
-    fn at(&mut self, _done: u64, _total: u64) {}
-}
+use crate::Progress;
 
 /// Counts tables as they are walked.
 pub(super) struct Steps<'a> {
