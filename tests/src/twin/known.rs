@@ -7,6 +7,8 @@ use crate::Op;
 
 /// What they say where a count has no room.
 const OVERFLOW: &str = "Invalid argument";
+/// What they say where refcounts are to become too narrow for one of them.
+const TOO_NARROW: &str = "Cannot decrease refcount entry width to ";
 
 /// A known fault of the reference programs, version 10.0.2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,8 +21,8 @@ pub enum Known {
     /// A snapshot that is refused, since a refcount would overflow, leaves leaks, some of them under
     /// COPIED flags.
     LeaksAfterRefusal,
-    /// A shrunk image keeps empty tables, which counts of one bit cannot share with a snapshot,
-    /// and those of two bits not with three.
+    /// A shrunk or committed image keeps empty tables, which counts of one bit cannot share with a
+    /// snapshot, and those of two bits not with three.
     EmptyTablesKept,
     /// A snapshot that is read without being applied has the size of the disk now.
     SnapshotsOfTodaysSize,
@@ -42,6 +44,10 @@ pub enum Known {
     /// Applying a snapshot raises counts before it lowers those of the disk, and is refused where
     /// narrow counts have no room for both for a moment.
     ApplyNeedsRoom,
+    /// Where applying a snapshot is refused for that, the disk has the snapshot's size afterwards.
+    SizeOfRefusedSnapshot,
+    /// `rebase -c` of an image with a data file is refused even where nothing but zeros has to be written.
+    ZerosBesideDataFile,
     /// A downgrade of an encrypted image writes zeros in plain where a zero cluster has a place, or lies
     /// over a backing file: `qemu-io` itself reads noise there afterwards. Where zero clusters of
     /// encrypted images have a place is not told, so any zero cluster bars it.
@@ -148,6 +154,11 @@ impl Known {
         ];
         if downgrade.contains(&self) && facts.sizes_differ {
             texts.push("version 2 cannot tell the size of a snapshot's disk");
+            texts.push("Internal snapshots prevent downgrade of image");
+        }
+        if let (Self::EmptyTablesKept, Change::Width(_)) = (self, change) {
+            texts.push(TOO_NARROW);
+            texts.push("has a refcount of");
         }
         if self == Self::VoidBitmaps {
             texts.push("version 2 has no bitmaps");
@@ -164,6 +175,9 @@ impl Known {
             }
             if to.is_some() && row.data == Some(DataRow::Raw) {
                 texts.push("a raw data file and a backing file exclude each other");
+                if said.contains("Could not change the backing file to ") {
+                    texts.push(OVERFLOW);
+                }
             }
         }
         texts.iter().any(|text| said.contains(text))
@@ -175,6 +189,28 @@ impl Known {
         let narrow = row.refcount_bits <= 2 && matches!(op, Op::Snapshot(_));
         (narrow && said.contains("Could not create snapshot") && said.contains(OVERFLOW))
             .then_some(Self::EmptyTablesKept)
+    }
+
+    /// The known fault for which they refuse a change, with what they `said`, that Holstein may make. Ours is
+    /// made of a copy then, and judged alone.
+    #[must_use]
+    pub fn refuses_change(row: Row, change: Change, said: &str) -> Option<Self> {
+        match change {
+            Change::Width(1 | 2) if said.contains(TOO_NARROW) => Some(Self::EmptyTablesKept),
+            Change::Rebase { compress: true, .. }
+                if row.data.is_some() && said.contains("Operation not supported") =>
+            {
+                Some(Self::ZerosBesideDataFile)
+            }
+            _ => None,
+        }
+    }
+
+    /// The known fault that a request which both refused, they with what they `said`, changes the size of their
+    /// disk. Their image becomes a copy of ours.
+    #[must_use]
+    pub fn resizes(row: Row, op: Op, said: &str) -> Option<Self> {
+        Self::refuses_to_apply(row, op, said).map(|_| Self::SizeOfRefusedSnapshot)
     }
 
     /// The known fault for which they refuse a snapshot to be applied, with what they `said`. Their image
@@ -235,6 +271,33 @@ mod tests {
         assert!(Known::leaves_leaks(narrow, go, apply).is_some());
         assert!(Known::leaves_leaks(narrow, go, bitmaps).is_none());
         assert!(Known::leaves_leaks(wide, go, apply).is_none());
+    }
+
+    #[test]
+    fn changes_are_excused_for_the_right_words_alone() {
+        let row = |name: &str| Row::by_name(name).expect("a row");
+        let width = "qemu-img: Cannot decrease refcount entry width to 1 bits: Cluster at offset \
+                     0x1600 has a refcount of 2";
+        let data = "qemu-img: Error while writing to COW image: Operation not supported";
+        let (wide, beside) = (row("v3-512-16"), row("v3-2m-data-1"));
+        let refuses = |row, change, said| Known::refuses_change(row, change, said).is_some();
+        assert!(refuses(wide, Change::Width(1), width));
+        assert!(!refuses(wide, Change::Width(4), width));
+        assert!(!refuses(wide, Change::Width(1), data));
+        let compressed = Change::Rebase { to: None, compress: true };
+        assert!(refuses(beside, compressed, data));
+        assert!(!refuses(wide, compressed, data));
+        assert!(!refuses(beside, compressed, width));
+        assert!(!refuses(beside, Change::Rebase { to: None, compress: false }, data));
+        let facts = Facts::default();
+        let kept = Known::EmptyTablesKept;
+        assert!(kept.may_be_refused(wide, Change::Width(1), facts, width));
+        assert!(!kept.may_be_refused(wide, Change::Lazy(true), facts, width));
+        let program = "qemu-img: Internal snapshots prevent downgrade of image";
+        let differ = Facts { sizes_differ: true, ..facts };
+        let downgrade = Change::Version(Version::V2);
+        assert!(Known::PlainZeros.may_be_refused(wide, downgrade, differ, program));
+        assert!(!Known::PlainZeros.may_be_refused(wide, downgrade, facts, program));
     }
 
     #[test]

@@ -174,8 +174,8 @@ impl<'a> Pair<'a> {
                 if let Some(op) = Known::remedy(self.row, op, size) {
                     let answer = self.sides[1].perform(self.row, &self.places[1], op, size, id)?;
                     answer.map_err(|e| format!("theirs, to mend a known fault: {e}"))?;
-                    if !self.bits.is_empty() {
-                        // Bitmaps of theirs record that.
+                    if self.row.bitmaps {
+                        // Bitmaps of theirs record that, and those that come later what it leaves to be written.
                         let answer =
                             self.sides[0].perform(self.row, &self.places[0], op, size, id)?;
                         answer.map_err(|e| format!("ours, as theirs: {e}"))?;
@@ -188,6 +188,9 @@ impl<'a> Pair<'a> {
                 if Known::leaves_leaks(self.row, op, &said).is_some() {
                     let theirs = self.number(&self.places[1]);
                     self.leaky[theirs] = true;
+                }
+                if Known::resizes(self.row, op, &said).is_some() {
+                    self.adopt()?;
                 }
             }
             (Ok(()), Err(said)) if Known::refuses_alone(self.row, op, &said).is_some() => {
@@ -298,7 +301,13 @@ impl<'a> Pair<'a> {
             let done = self.sides[side].change(rows, &self.places[side], change);
             done.map_err(|e| format!("{}: {e}", name(side)))
         };
-        match (perform(0)?, perform(1)?) {
+        let theirs = perform(1)?;
+        if let Err(said) = &theirs
+            && let Some(known) = Known::refuses_change(self.row, change, said)
+        {
+            return self.change_alone(rows, change, known, facts);
+        }
+        match (perform(0)?, theirs) {
             (Ok(()), Ok(())) => self.tally.requests += 1,
             (Err(_), Err(_)) => {
                 self.tally.refused += 1;
