@@ -11,11 +11,13 @@ use holstein_mapping::{Change, ExtentKind};
 use holstein_units::{GuestOffset, GuestRange};
 
 use crate::disk::Disk;
-use crate::{EngineError, NoProgress, Preallocation, Progress};
+use crate::{EngineError, Preallocation, Progress};
 
 impl Disk {
     /// Grows the disk to `size` bytes, a multiple of 512; the new range reads as zeros, but over a raw
     /// external data file that is longer than the disk it reads as that file does.
+    ///
+    /// * `progress`: bytes of the new range that are prepared, if any have to be.
     ///
     /// # Concurrency
     /// Waits for the requests in flight when the tables move; others wait meanwhile.
@@ -27,15 +29,7 @@ impl Disk {
     ///
     /// # Spec
     /// "Resize".
-    pub fn resize(&self, size: u64, preallocation: Preallocation) -> Result<(), EngineError> {
-        self.resize_with(size, preallocation, &mut NoProgress)
-    }
-
-    /// As [`Disk::resize`]; `progress` hears how many bytes of the new range are prepared.
-    ///
-    /// # Errors
-    /// As for [`Disk::resize`].
-    pub fn resize_with(
+    pub fn resize(
         &self,
         size: u64,
         preallocation: Preallocation,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use holstein_codec::Deflate;
 use holstein_crypto::{LegacyAes, Secret, SectorCipher};
-use holstein_engine::{Disk, DiskConfig, EngineError, Preallocation};
+use holstein_engine::{Disk, DiskConfig, EngineError, NoProgress, Preallocation};
 use holstein_format::{Header, HeaderExtension, Version};
 use holstein_guard::{GuardError, Region, RegionMask};
 use holstein_storage::{MemStorage, Storage};
@@ -32,7 +32,7 @@ fn open(storage: &Arc<MemStorage>, header: &Header, passphrase: &str) -> Disk {
 fn create() -> (Arc<MemStorage>, Disk) {
     let (storage, header) = common::empty(Version::V3, CLUSTER.trailing_zeros(), false, 4);
     let disk = open(&storage, &header, "abc");
-    disk.resize(SIZE, Preallocation::Off).expect("grown");
+    disk.resize(SIZE, Preallocation::Off, &mut NoProgress).expect("grown");
     (storage, disk)
 }
 
@@ -80,7 +80,7 @@ fn space_that_is_prepared_reads_as_zeros() {
     {
         let size = SIZE + (n as u64 + 1) * 3 * 1024 * 1024;
         let old = disk.size();
-        disk.resize(size, mode).expect("grown");
+        disk.resize(size, mode, &mut NoProgress).expect("grown");
         let extent = disk.extent_at(old, size - old).expect("mapped");
         assert_eq!((extent.len, extent.host), (size - old, None), "{mode:?}");
         assert!(read(&disk, old, (size - old) as usize).iter().all(|byte| *byte == 0), "{mode:?}");
@@ -124,7 +124,7 @@ fn writers_of_one_sector_lose_nothing() {
 fn h28_data_over_the_luks_header_is_not_written() {
     let (storage, header) = common::empty(Version::V3, CLUSTER.trailing_zeros(), false, 4);
     let disk = open(&storage, &header, "abc");
-    disk.resize(SIZE, Preallocation::Off).expect("grown");
+    disk.resize(SIZE, Preallocation::Off, &mut NoProgress).expect("grown");
     disk.write_at(0, &[7; 2 * CLUSTER as usize]).expect("written");
     disk.close().expect("closed");
     let mut header = disk.header();

@@ -5,7 +5,7 @@ mod common;
 use std::sync::Arc;
 
 use holstein_codec::Deflate;
-use holstein_engine::{Disk, DiskConfig, EngineError, Preallocation};
+use holstein_engine::{Disk, DiskConfig, EngineError, NoProgress, Preallocation};
 use holstein_format::{
     AutoclearFeatures, CompatibleFeatures, DecodePurpose, FormatError, Header, HeaderExtension,
     Version,
@@ -43,7 +43,7 @@ fn a_change_keeps_what_it_does_not_name() {
 
     let disk = open(&storage, true);
     disk.clear_unknown_autoclear().expect("cleared");
-    disk.resize(10 << 20, Preallocation::Off).expect("grown");
+    disk.resize(10 << 20, Preallocation::Off, &mut NoProgress).expect("grown");
     disk.write_at(0, &[1; 512]).expect("written");
     disk.update_header(|header| {
         header.backing_file = Some(vec![b'x'; 900]);

@@ -9,7 +9,9 @@ use holstein_cache::CacheSizes;
 use holstein_check::{CheckOptions, check};
 use holstein_codec::Deflate;
 use holstein_crypto::{Numbering, SectorCipher};
-use holstein_engine::{Backing, Disk, DiskConfig, DiskExtentKind, EngineError, Preallocation};
+use holstein_engine::{
+    Backing, Disk, DiskConfig, DiskExtentKind, EngineError, NoProgress, Preallocation,
+};
 use holstein_format::{AutoclearFeatures, Header, HeaderExtension, IncompatibleFeatures, Version};
 use holstein_guard::RegionMask;
 use holstein_refcount::DiscardPolicy;
@@ -272,7 +274,7 @@ impl World {
         let data = Arc::new(MemStorage::from_bytes(&[0xdd; 100 << 10]));
         let file: &[u8] = if setup.shows_file() { &[0xdd; 100 << 10] } else { &[] };
         let disk = Self::open(setup, (&storage, &data), &header, None)?;
-        disk.resize(setup.size, Preallocation::Off)?;
+        disk.resize(setup.size, Preallocation::Off, &mut NoProgress)?;
         let header = disk.header();
         disk.close()?;
         let disk = Self::open(setup, (&storage, &data), &header, setup.backing)?;
@@ -449,7 +451,7 @@ impl World {
                     _ => Preallocation::Off,
                 };
                 let longer = self.setup.backing.is_some_and(|n| n > self.bytes.len() as u64);
-                match self.disk.resize(size, how) {
+                match self.disk.resize(size, how, &mut NoProgress) {
                     Ok(()) => {
                         prop_assert!(!longer || self.setup.version == Version::V3);
                         let grown = size as usize - self.bytes.len();
@@ -465,7 +467,9 @@ impl World {
                 let now = self.disk.size();
                 let shorter = now.checked_sub(512);
                 for bad in [now + 1, u64::MAX - 511].into_iter().chain(shorter) {
-                    prop_assert!(self.disk.resize(bad, Preallocation::Off).is_err());
+                    prop_assert!(
+                        self.disk.resize(bad, Preallocation::Off, &mut NoProgress).is_err()
+                    );
                 }
             }
             Op::Reopen => self.reopen()?,
@@ -554,7 +558,10 @@ fn reading_only_writes_nothing() {
     assert!(matches!(disk.write_at(0, &[1]), Err(EngineError::ReadOnly)));
     assert!(matches!(disk.write_zeroes(0, 1, true), Err(EngineError::ReadOnly)));
     assert!(matches!(disk.discard(0, 4096), Err(EngineError::ReadOnly)));
-    assert!(matches!(disk.resize(2 << 20, Preallocation::Off), Err(EngineError::ReadOnly)));
+    assert!(matches!(
+        disk.resize(2 << 20, Preallocation::Off, &mut NoProgress),
+        Err(EngineError::ReadOnly)
+    ));
     disk.flush().expect("nothing to do");
     disk.close().expect("nothing to do");
     assert!(world.storage.to_bytes().expect("small") == before);

@@ -238,7 +238,7 @@ impl CreateOptions {
             let raw = matches!(self.data_file, Some((_, _, true)));
             if self.preallocation == Preallocation::Off && !raw {
                 // The tables come first, as in images of others, where no payload has to be encrypted.
-                disk.resize(size, Preallocation::Off)?;
+                disk.resize(size, Preallocation::Off, &mut NoProgress)?;
             }
             disk.add_encryption_area(&luks.bytes)?;
             let header = disk.header();
@@ -248,7 +248,7 @@ impl CreateOptions {
             alone = alone.unlocked(unlocked);
             disk = alone.open_disk(unflushed, &header, true)?;
         }
-        disk.resize_with(size, self.preallocation, progress)?;
+        disk.resize(size, self.preallocation, progress)?;
         disk.close()?;
         drop(disk);
         storage.flush().map_err(failed)?;

@@ -296,7 +296,7 @@ impl Image {
         preallocation: Preallocation,
         progress: &mut dyn Progress,
     ) -> Result<(), Error> {
-        Ok(self.disk.resize_with(size, preallocation, progress)?)
+        Ok(self.disk.resize(size, preallocation, progress)?)
     }
 
     /// Cuts the disk to `size` bytes, a multiple of 512. What lay past it is lost, and never seen

@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use super::{CompressedWrite, DiskError, DiskInfo, Filter, Preallocation, Result};
+use super::{CompressedWrite, DiskError, DiskInfo, Filter, Heard, Preallocation, Result};
 
 /// The driver's name.
 const DRIVER: &str = "compress";
@@ -108,12 +108,7 @@ impl Filter for Compress {
         self.exclusive(|| self.disk.discard(at, len))
     }
 
-    fn truncate(
-        &self,
-        len: u64,
-        preallocation: Preallocation,
-        progress: &mut dyn FnMut(u64, u64),
-    ) -> Result<()> {
+    fn truncate(&self, len: u64, preallocation: Preallocation, progress: Heard<'_>) -> Result<()> {
         self.exclusive(|| self.disk.truncate(len, preallocation, progress))
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{CompressedWrite, DiskInfo, Filter, Preallocation, Result};
+use super::{CompressedWrite, DiskInfo, Filter, Heard, Preallocation, Result};
 use crate::node::{COR_WRITE, Debugger};
 use crate::zero::is_zero;
 
@@ -163,12 +163,7 @@ impl Filter for CopyOnRead {
         self.exclusive(|| self.disk.discard(at, len))
     }
 
-    fn truncate(
-        &self,
-        len: u64,
-        preallocation: Preallocation,
-        progress: &mut dyn FnMut(u64, u64),
-    ) -> Result<()> {
+    fn truncate(&self, len: u64, preallocation: Preallocation, progress: Heard<'_>) -> Result<()> {
         self.exclusive(|| self.disk.truncate(len, preallocation, progress))
     }
 

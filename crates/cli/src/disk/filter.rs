@@ -12,8 +12,8 @@ use holstein::{AmendOptions, Image, OwnRead, SnapshotSelector};
 use holstein_storage::FileIdentity;
 
 use super::{
-    Bitmaps, CompressedWrite, Disk, DiskError, DiskInfo, Preallocation, Result, Snapshots, Status,
-    snapshots,
+    Bitmaps, CompressedWrite, Disk, DiskError, DiskInfo, Heard, Preallocation, Result, Snapshots,
+    Status, snapshots,
 };
 use crate::node::Debugger;
 
@@ -89,17 +89,12 @@ pub(crate) trait Filter: Send + Sync {
     }
 
     /// [`Disk::truncate`].
-    fn truncate(
-        &self,
-        len: u64,
-        preallocation: Preallocation,
-        progress: &mut dyn FnMut(u64, u64),
-    ) -> Result<()> {
+    fn truncate(&self, len: u64, preallocation: Preallocation, progress: Heard<'_>) -> Result<()> {
         self.below().truncate(len, preallocation, progress)
     }
 
     /// [`Disk::amend`].
-    fn amend(&mut self, options: &AmendOptions, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
+    fn amend(&mut self, options: &AmendOptions, progress: Heard<'_>) -> Result<()> {
         if self.is_node() {
             return Err(DiskError::from_errno(libc::ENOTSUP));
         }
@@ -257,16 +252,11 @@ impl<F: Filter> Disk for F {
         Filter::flush(self)
     }
 
-    fn truncate(
-        &self,
-        len: u64,
-        preallocation: Preallocation,
-        progress: &mut dyn FnMut(u64, u64),
-    ) -> Result<()> {
+    fn truncate(&self, len: u64, preallocation: Preallocation, progress: Heard<'_>) -> Result<()> {
         Filter::truncate(self, len, preallocation, progress)
     }
 
-    fn amend(&mut self, options: &AmendOptions, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
+    fn amend(&mut self, options: &AmendOptions, progress: Heard<'_>) -> Result<()> {
         Filter::amend(self, options, progress)
     }
 

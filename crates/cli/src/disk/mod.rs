@@ -57,6 +57,9 @@ pub(crate) type Result<T> = std::result::Result<T, DiskError>;
 /// Clusters that were compressed; calling it writes them.
 pub(crate) type CompressedWrite<'a> = Box<dyn FnOnce() -> Result<()> + 'a>;
 
+/// Who hears how much of how much is done.
+pub(crate) type Heard<'a> = &'a mut (dyn FnMut(u64, u64) + 'a);
+
 /// A disk that is open.
 pub(crate) trait Disk: Send + Sync {
     /// The length in bytes, as guests see it.
@@ -105,15 +108,10 @@ pub(crate) trait Disk: Send + Sync {
     fn flush(&self) -> Result<()>;
 
     /// Changes the length to `len` bytes; `progress` hears how much of how much new space is prepared.
-    fn truncate(
-        &self,
-        len: u64,
-        preallocation: Preallocation,
-        progress: &mut dyn FnMut(u64, u64),
-    ) -> Result<()>;
+    fn truncate(&self, len: u64, preallocation: Preallocation, progress: Heard<'_>) -> Result<()>;
 
     /// Changes what the image is; `progress` hears how much of how much is done.
-    fn amend(&mut self, options: &AmendOptions, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
+    fn amend(&mut self, options: &AmendOptions, progress: Heard<'_>) -> Result<()> {
         let _ = (options, progress);
         Err(DiskError::from_errno(libc::ENOTSUP))
     }

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::{Disk, DiskError, DiskInfo, Preallocation, Result, Status};
+use super::{Disk, DiskError, DiskInfo, Heard, Preallocation, Result, Status};
 use crate::node::Options;
 
 /// Bytes of a null disk without a size.
@@ -79,7 +79,7 @@ impl Disk for NullDisk {
         &self,
         _len: u64,
         _preallocation: Preallocation,
-        _progress: &mut dyn FnMut(u64, u64),
+        _progress: Heard<'_>,
     ) -> Result<()> {
         Err(DiskError::unsupported("Image format driver does not support resize"))
     }

@@ -7,7 +7,7 @@ use holstein::{NewSnapshot, SnapshotSelector};
 use holstein_format::SnapshotRecord;
 
 use super::filter::joined;
-use super::{CompressedWrite, DiskError, Filter, Preallocation, Result, Snapshots};
+use super::{CompressedWrite, DiskError, Filter, Heard, Preallocation, Result, Snapshots};
 use crate::node::{Probed, probe};
 use crate::zero::is_zero;
 
@@ -134,12 +134,7 @@ impl Filter for Policy {
         if self.options.write_through { self.disk.flush() } else { Ok(()) }
     }
 
-    fn truncate(
-        &self,
-        len: u64,
-        preallocation: Preallocation,
-        progress: &mut dyn FnMut(u64, u64),
-    ) -> Result<()> {
+    fn truncate(&self, len: u64, preallocation: Preallocation, progress: Heard<'_>) -> Result<()> {
         self.disk.truncate(len, preallocation, progress)?;
         if self.options.write_through { self.disk.flush() } else { Ok(()) }
     }
@@ -157,23 +152,15 @@ impl Filter for Policy {
 
 /// Snapshots are durable by themselves; what is written to a VM state follows the policy.
 impl Snapshots for Policy {
-    fn create(
-        &self,
-        new: &NewSnapshot,
-        progress: &mut dyn FnMut(u64, u64),
-    ) -> Result<SnapshotRecord> {
+    fn create(&self, new: &NewSnapshot, progress: Heard<'_>) -> Result<SnapshotRecord> {
         self.snapshots_below()?.create(new, progress)
     }
 
-    fn apply(&self, which: SnapshotSelector<'_>, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
+    fn apply(&self, which: SnapshotSelector<'_>, progress: Heard<'_>) -> Result<()> {
         self.snapshots_below()?.apply(which, progress)
     }
 
-    fn delete(
-        &self,
-        which: SnapshotSelector<'_>,
-        progress: &mut dyn FnMut(u64, u64),
-    ) -> Result<()> {
+    fn delete(&self, which: SnapshotSelector<'_>, progress: Heard<'_>) -> Result<()> {
         self.snapshots_below()?.delete(which, progress)
     }
 

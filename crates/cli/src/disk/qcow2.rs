@@ -16,7 +16,7 @@ use holstein_units::HostOffset;
 
 use super::bitmaps::{bitmap_error, lost_bitmap};
 use super::{
-    BackingDisks, Bitmaps, CacheCleaning, CompressedWrite, Disk, DiskError, DiskInfo,
+    BackingDisks, Bitmaps, CacheCleaning, CompressedWrite, Disk, DiskError, DiskInfo, Heard,
     Preallocation, Result, Snapshots, Status,
 };
 use crate::node::{Debugger, FileNode, QcowFacts};
@@ -298,12 +298,7 @@ impl Disk for Qcow2Disk {
         }
     }
 
-    fn truncate(
-        &self,
-        len: u64,
-        preallocation: Preallocation,
-        progress: &mut dyn FnMut(u64, u64),
-    ) -> Result<()> {
+    fn truncate(&self, len: u64, preallocation: Preallocation, progress: Heard<'_>) -> Result<()> {
         let image = self.writable()?;
         if !len.is_multiple_of(holstein_units::SECTOR) {
             return Err(DiskError::invalid("The new size must be a multiple of 512"));
@@ -327,7 +322,7 @@ impl Disk for Qcow2Disk {
         self.write(|image| image.resize_with(len, mode, &mut |done, total| progress(done, total)))
     }
 
-    fn amend(&mut self, options: &AmendOptions, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
+    fn amend(&mut self, options: &AmendOptions, progress: Heard<'_>) -> Result<()> {
         match &mut self.engine {
             Engine::Write(image) => image.amend(options, progress).map_err(not_amended),
             Engine::Read(_) | Engine::Snapshot(_) => Err(DiskError::from_errno(libc::EACCES)),

@@ -9,7 +9,7 @@ use holstein::{Event, Listener, Secret};
 use holstein_storage::{FileIdentity, Storage};
 use holstein_units::{HostOffset, HostRange, SECTOR};
 
-use super::{Disk, DiskError, DiskInfo, Preallocation, Result, Status, luks_error};
+use super::{Disk, DiskError, DiskInfo, Heard, Preallocation, Result, Status, luks_error};
 use crate::node::{Debugger, ExportStates, FileNode, State};
 
 /// The driver of volumes.
@@ -236,12 +236,7 @@ impl Disk for RawDisk {
         }
     }
 
-    fn truncate(
-        &self,
-        len: u64,
-        preallocation: Preallocation,
-        progress: &mut dyn FnMut(u64, u64),
-    ) -> Result<()> {
+    fn truncate(&self, len: u64, preallocation: Preallocation, progress: Heard<'_>) -> Result<()> {
         if !self.writable {
             return Err(DiskError::from_errno(libc::EACCES));
         }
@@ -354,7 +349,7 @@ fn grow_or_shrink(
     old: u64,
     new: u64,
     preallocation: Preallocation,
-    progress: &mut dyn FnMut(u64, u64),
+    progress: Heard<'_>,
 ) -> Result<()> {
     storage.set_len(new).map_err(|error| {
         let error = DiskError::from(error);
@@ -372,11 +367,7 @@ fn grow_or_shrink(
 }
 
 /// Writes real zeros and makes them durable, so that the space cannot be missing later.
-fn write_zero_bytes(
-    storage: &dyn Storage,
-    range: HostRange,
-    progress: &mut dyn FnMut(u64, u64),
-) -> Result<()> {
+fn write_zero_bytes(storage: &dyn Storage, range: HostRange, progress: Heard<'_>) -> Result<()> {
     let zeros = vec![0; 1 << 20];
     let mut at = range.start.get();
     let end = at + range.len;

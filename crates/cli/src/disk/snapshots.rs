@@ -4,24 +4,19 @@ use holstein::{NewSnapshot, SnapshotSelector};
 use holstein_format::SnapshotRecord;
 
 use super::qcow2::{Engine, Qcow2Disk};
-use super::{Disk, DiskError, Result, engine_error};
+use super::{Disk, DiskError, Heard, Result, engine_error};
 use crate::{out, personality};
 
 /// What a format with internal snapshots can do.
 pub(crate) trait Snapshots {
     /// Takes one; what it is called is in `new`. As below, `progress` hears how much of how much is done.
-    fn create(
-        &self,
-        new: &NewSnapshot,
-        progress: &mut dyn FnMut(u64, u64),
-    ) -> Result<SnapshotRecord>;
+    fn create(&self, new: &NewSnapshot, progress: Heard<'_>) -> Result<SnapshotRecord>;
 
     /// Makes the disk what one of them holds.
-    fn apply(&self, which: SnapshotSelector<'_>, progress: &mut dyn FnMut(u64, u64)) -> Result<()>;
+    fn apply(&self, which: SnapshotSelector<'_>, progress: Heard<'_>) -> Result<()>;
 
     /// Deletes one.
-    fn delete(&self, which: SnapshotSelector<'_>, progress: &mut dyn FnMut(u64, u64))
-    -> Result<()>;
+    fn delete(&self, which: SnapshotSelector<'_>, progress: Heard<'_>) -> Result<()>;
 
     /// Fills `into` from byte `at` of the VM state.
     fn read_state(&self, at: u64, into: &mut [u8]) -> Result<()>;
@@ -45,16 +40,12 @@ fn not_freed(error: DiskError) -> DiskError {
 }
 
 impl Snapshots for Qcow2Disk {
-    fn create(
-        &self,
-        new: &NewSnapshot,
-        progress: &mut dyn FnMut(u64, u64),
-    ) -> Result<SnapshotRecord> {
+    fn create(&self, new: &NewSnapshot, progress: Heard<'_>) -> Result<SnapshotRecord> {
         let mut progress = |done, total| progress(done, total);
         self.writable()?.create_snapshot_with(new, &mut progress).map_err(|e| by_number(&e))
     }
 
-    fn apply(&self, which: SnapshotSelector<'_>, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
+    fn apply(&self, which: SnapshotSelector<'_>, progress: Heard<'_>) -> Result<()> {
         let mut progress = |done, total| progress(done, total);
         let applied = self.writable()?.apply_snapshot_with(which, &mut progress);
         applied.map_err(|error| match error.bitmap_error() {
@@ -63,11 +54,7 @@ impl Snapshots for Qcow2Disk {
         })
     }
 
-    fn delete(
-        &self,
-        which: SnapshotSelector<'_>,
-        progress: &mut dyn FnMut(u64, u64),
-    ) -> Result<()> {
+    fn delete(&self, which: SnapshotSelector<'_>, progress: Heard<'_>) -> Result<()> {
         let mut progress = |done, total| progress(done, total);
         let image = self.writable()?;
         let listed = || image.snapshots().map(|list| list.len()).ok();

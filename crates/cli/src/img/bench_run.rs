@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use crate::disk::{Disk, DiskError};
+use crate::disk::{Disk, DiskError, Heard};
 
 /// The most threads.
 const MAX_AT_ONCE: u64 = 256;
@@ -78,7 +78,7 @@ struct Shared<'a> {
 pub(super) fn run_requests(
     disk: &dyn Disk,
     plan: &Plan,
-    progress: &mut dyn FnMut(u64, u64),
+    progress: Heard<'_>,
 ) -> Result<(), DiskError> {
     let barrier = match plan.flushes {
         Flushes::Between(every) => every,
@@ -251,12 +251,7 @@ mod tests {
             self.note(None);
             Ok(())
         }
-        fn truncate(
-            &self,
-            _: u64,
-            _: Preallocation,
-            _: &mut dyn FnMut(u64, u64),
-        ) -> crate::disk::Result<()> {
+        fn truncate(&self, _: u64, _: Preallocation, _: Heard<'_>) -> crate::disk::Result<()> {
             Ok(())
         }
         fn status(&self, _: u64, _: u64) -> crate::disk::Result<Status> {

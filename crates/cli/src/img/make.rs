@@ -12,7 +12,7 @@ use super::create_list::{CreateFormat, CreateList};
 use super::encryption::luks_volume;
 use super::make_qcow2::{QcowPlan, make_qcow2};
 use super::target_file::TargetFile;
-use crate::disk::{Disk, DiskError, Preallocation, RawDisk, luks_error};
+use crate::disk::{Disk, DiskError, Heard, Preallocation, RawDisk, luks_error};
 use crate::node::{
     check_protocol, is_export, open_export, open_file_error, open_when_free, strip_file_protocol,
 };
@@ -33,7 +33,7 @@ pub(super) fn make_image(
     filename: &str,
     list: &CreateList,
     objects: &Objects,
-    progress: &mut dyn FnMut(u64, u64),
+    progress: Heard<'_>,
 ) -> Result<(), DiskError> {
     let size = list.number("size").unwrap_or(0);
     let size = size
@@ -202,7 +202,7 @@ fn make_volume(
     passphrase: &Secret,
     size: u64,
     mode: Preallocation,
-    progress: &mut dyn FnMut(u64, u64),
+    progress: Heard<'_>,
 ) -> Result<(), DiskError> {
     let volume = Volume::create(file, format, passphrase, size);
     let volume = volume.map_err(|error| luks_error(&error))?;
@@ -228,7 +228,7 @@ fn make_raw(
     path: &str,
     size: u64,
     mode: Preallocation,
-    progress: &mut dyn FnMut(u64, u64),
+    progress: Heard<'_>,
 ) -> Result<(), DiskError> {
     let present = file.len()?;
     if file.is_block_device() {

@@ -8,7 +8,7 @@ use holstein_storage::Storage;
 
 use super::create_list::CreateList;
 use super::encryption::Encryption;
-use crate::disk::{DiskError, Preallocation, engine_error, engine_preallocation};
+use crate::disk::{DiskError, Heard, Preallocation, engine_error, engine_preallocation};
 use crate::node::strip_file_protocol;
 use crate::objects::Objects;
 
@@ -229,7 +229,7 @@ pub(super) fn make_qcow2(
     file: Arc<dyn Storage>,
     data: Option<Arc<dyn Storage>>,
     plan: &QcowPlan,
-    progress: &mut dyn FnMut(u64, u64),
+    progress: Heard<'_>,
 ) -> Result<(), DiskError> {
     let version = if plan.version_2 { Version::V2 } else { Version::V3 };
     let compression = if plan.zstd { CompressionType::Zstd } else { CompressionType::Deflate };

@@ -5,7 +5,7 @@ use super::meter::Unit;
 use super::progress::Progress;
 use super::shared_options::{FORMAT, IMAGE_OPTS, PROGRESS, QUIET};
 use super::{Args, Command, Failure, Outcome};
-use crate::disk::{Disk, Preallocation};
+use crate::disk::{Disk, Heard, Preallocation};
 use crate::node::{OpenFlags, parse_option_size};
 use crate::out;
 use crate::text::{Operands, Opt};
@@ -103,7 +103,7 @@ fn resize(
     change: Change,
     preallocation: Preallocation,
     shrink: bool,
-    progress: &mut dyn FnMut(u64, u64),
+    progress: Heard<'_>,
 ) -> Result<(), Failure> {
     let old = disk.len();
     let new = match change {
