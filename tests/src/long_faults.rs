@@ -70,7 +70,7 @@ fn batches(only: &str) -> Vec<Vec<Program>> {
             let every = if config.cluster > 1 << 20 { 10 } else { 1 };
             let programs: Vec<_> =
                 Program::all(config, start, 2).into_iter().step_by(every).collect();
-            all.extend(programs.chunks(50).map(<[Program]>::to_vec));
+            all.extend(programs.chunks(50 / every).map(<[Program]>::to_vec));
         }
     }
     all
