@@ -19,7 +19,7 @@ pub struct TwinTally {
     pub sequences: u64,
     /// Requests that both sides did.
     pub requests: u64,
-    /// Requests that both sides refused.
+    /// Requests that both sides refused, or ours where theirs was not asked.
     pub refused: u64,
     /// Changes made by ours alone, where a fault of theirs is known.
     pub alone: u64,
@@ -344,8 +344,12 @@ impl<'a> Pair<'a> {
         self.note_below(change);
         self.copied = change.alters_below();
         let judged = match answer {
-            Ok(()) => self.judge_image(rows.1, &place, "our image alone"),
+            Ok(()) => {
+                self.tally.alone += 1;
+                self.judge_image(rows.1, &place, "our image alone")
+            }
             Err(said) if known.may_be_refused(rows.0, change, facts, &said) => {
+                self.tally.refused += 1;
                 self.judge_image(rows.0, &place, "our image alone")
             }
             Err(said) => Err(format!("refused by us: {said}")),
@@ -353,7 +357,6 @@ impl<'a> Pair<'a> {
         self.unknown = unknown;
         self.copied = false;
         std::fs::remove_dir_all(place.folder()).map_err(text)?;
-        self.tally.alone += 1;
         judged
     }
 
