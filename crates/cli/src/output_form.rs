@@ -25,18 +25,18 @@ pub(crate) fn foresee(arguments: &[String]) {
     }
 }
 
-/// Takes the option's value.
+/// Takes the option's last value, if there is one.
 ///
 /// # Errors
 /// There is no such form.
-pub(crate) fn choose(form: &str) -> Result<(), DiskError> {
+pub(crate) fn choose(form: Option<&str>) -> Result<(), DiskError> {
     match form {
-        "human" => Ok(()),
-        "json" => {
+        None | Some("human") => Ok(()),
+        Some("json") => {
             out::choose_json();
             Ok(())
         }
-        other => Err(DiskError::invalid(unknown(other))),
+        Some(other) => Err(DiskError::invalid(unknown(other))),
     }
 }
 

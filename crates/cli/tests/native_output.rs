@@ -334,6 +334,9 @@ fn each_command_on_an_open_disk_is_an_object() -> TestResult {
         assert_eq!(objects(&output)?.len(), 1, "{output:?}");
         assert!(text(&output.stderr).contains("not found"), "{output:?}");
     }
+    // The last form counts.
+    let human = scratch.run("io --output=json --output=human --cmd length a")?;
+    assert_eq!(text(&human.stdout), "1 MiB\n");
     let missing = run("b", "")?;
     assert_eq!(missing.status.code(), Some(1));
     assert!(objects(&missing)?[0]["error"]["message"].is_string(), "{missing:?}");

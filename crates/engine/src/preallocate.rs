@@ -157,7 +157,7 @@ impl Disk {
                 if !whole.is_empty() {
                     self.file.clear(Intent::Payload, whole)?.allocate()?;
                 }
-                self.write_whole_zeros(part, written)
+                self.write_whole_zeros(part, &mut |bytes| written(whole.len + bytes))
             }
             Preallocation::Metadata if fresh => Ok(()),
             // The new end of the data file is zeros already.

@@ -298,7 +298,12 @@ impl Disk for Qcow2Disk {
         }
     }
 
-    fn truncate(&self, len: u64, preallocation: Preallocation, progress: Heard<'_>) -> Result<()> {
+    fn truncate(
+        &self,
+        len: u64,
+        preallocation: Preallocation,
+        mut progress: Heard<'_>,
+    ) -> Result<()> {
         let image = self.writable()?;
         if !len.is_multiple_of(holstein_units::SECTOR) {
             return Err(DiskError::invalid("The new size must be a multiple of 512"));
@@ -319,7 +324,7 @@ impl Disk for Qcow2Disk {
             return self.write(|image| image.shrink(len));
         }
         let mode = engine_preallocation(preallocation);
-        self.write(|image| image.resize_with(len, mode, &mut |done, total| progress(done, total)))
+        self.write(|image| image.resize_with(len, mode, &mut progress))
     }
 
     fn amend(&mut self, options: &AmendOptions, progress: Heard<'_>) -> Result<()> {

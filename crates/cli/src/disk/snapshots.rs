@@ -40,13 +40,11 @@ fn not_freed(error: DiskError) -> DiskError {
 }
 
 impl Snapshots for Qcow2Disk {
-    fn create(&self, new: &NewSnapshot, progress: Heard<'_>) -> Result<SnapshotRecord> {
-        let mut progress = |done, total| progress(done, total);
+    fn create(&self, new: &NewSnapshot, mut progress: Heard<'_>) -> Result<SnapshotRecord> {
         self.writable()?.create_snapshot_with(new, &mut progress).map_err(|e| by_number(&e))
     }
 
-    fn apply(&self, which: SnapshotSelector<'_>, progress: Heard<'_>) -> Result<()> {
-        let mut progress = |done, total| progress(done, total);
+    fn apply(&self, which: SnapshotSelector<'_>, mut progress: Heard<'_>) -> Result<()> {
         let applied = self.writable()?.apply_snapshot_with(which, &mut progress);
         applied.map_err(|error| match error.bitmap_error() {
             Some(_) => engine_error(&error),
@@ -54,8 +52,7 @@ impl Snapshots for Qcow2Disk {
         })
     }
 
-    fn delete(&self, which: SnapshotSelector<'_>, progress: Heard<'_>) -> Result<()> {
-        let mut progress = |done, total| progress(done, total);
+    fn delete(&self, which: SnapshotSelector<'_>, mut progress: Heard<'_>) -> Result<()> {
         let image = self.writable()?;
         let listed = || image.snapshots().map(|list| list.len()).ok();
         let before = listed();

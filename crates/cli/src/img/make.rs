@@ -24,8 +24,8 @@ const STEP: u64 = 64 << 20;
 
 /// Makes an image by its options; the size is among them.
 ///
-/// All options are judged before a file is touched. `progress` hears of space that is prepared. A file that was made and could not be finished
-/// is removed; one that was there before stays.
+/// All options are judged before a file is touched. A file that was made and could not be finished
+/// is removed; one that was there before stays. `progress` hears of space that is prepared.
 ///
 /// # Errors
 /// An option does not fit, or the file cannot be made or written.

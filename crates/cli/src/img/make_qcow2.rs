@@ -229,7 +229,7 @@ pub(super) fn make_qcow2(
     file: Arc<dyn Storage>,
     data: Option<Arc<dyn Storage>>,
     plan: &QcowPlan,
-    progress: Heard<'_>,
+    mut progress: Heard<'_>,
 ) -> Result<(), DiskError> {
     let version = if plan.version_2 { Version::V2 } else { Version::V3 };
     let compression = if plan.zstd { CompressionType::Zstd } else { CompressionType::Deflate };
@@ -254,8 +254,7 @@ pub(super) fn make_qcow2(
         Some(Encryption::Luks(format, passphrase)) => options.luks(*format, passphrase.clone()),
     };
     let failed = |error: holstein::Error| engine_error(&error);
-    let image = options.create_on_with(file, &mut |done, total| progress(done, total));
-    image.map_err(failed)?.close().map_err(failed)
+    options.create_on_with(file, &mut progress).map_err(failed)?.close().map_err(failed)
 }
 
 #[cfg(test)]

@@ -91,13 +91,14 @@ impl CommandLine {
     /// # Errors
     /// They cannot be understood, which was said.
     pub(super) fn parse(arguments: &[String]) -> Result<Parsed, Failed> {
-        output_form::foresee(arguments);
         let parsed =
             parse_options(&with_own(OPTIONS), arguments, Operands::Mixed).map_err(|message| {
+                output_form::foresee(arguments);
                 out::error_line(&message);
                 out::text(&usage());
                 Failed
             })?;
+        output_form::choose(parsed.last("output")).map_err(refused)?;
         let mut line = Self {
             commands: Vec::new(),
             file: None,
@@ -122,7 +123,8 @@ impl CommandLine {
                 "m" => line.misalign = true,
                 "image-opts" => image_opts = true,
                 "backing-policy" => choose_backing_policy(&value).map_err(refused)?,
-                "output" => output_form::choose(&value).map_err(refused)?,
+                // It counts for what is said of the others too.
+                "output" => {}
                 "wait" => wait_for_locks(&value).map_err(refused)?,
                 "object" => match line.objects.add(&value) {
                     Ok(ObjectOutcome::Added) => {}

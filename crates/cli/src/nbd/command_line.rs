@@ -297,13 +297,14 @@ impl CommandLine {
     /// # Errors
     /// What cannot be understood, or cannot be done in this version.
     pub(super) fn parse(arguments: &[String]) -> Outcome<Parsed> {
-        output_form::foresee(arguments);
         let parsed =
             parse_options(&with_own(OPTIONS), arguments, Operands::Mixed).map_err(|message| {
+                output_form::foresee(arguments);
                 out::error_line(&message);
                 let name = help::called();
                 Failure::message(format!("Try `{name} --help' for more information."))
             })?;
+        output_form::choose(parsed.last("output"))?;
         let mut line = Self::default();
         let mut pieces = Pieces::default();
         for (id, value) in parsed.options {
@@ -404,7 +405,8 @@ impl CommandLine {
             "fork" => self.fork = true,
             "pid-file" => self.pid_file = Some(value),
             "backing-policy" => choose_backing_policy(&value)?,
-            "output" => output_form::choose(&value)?,
+            // It counts for what is said of the others too.
+            "output" => {}
             _ => out::no_trace_event(&value),
         }
         Ok(None)
